@@ -1,0 +1,10 @@
+//! Words every layer shares: addresses in the pool and the clock. Imports nothing of ours.
+#![deny(unsafe_code)]
+
+mod addr;
+mod clock;
+mod epoch;
+
+pub use addr::{LogAddr, SegmentId};
+pub use clock::Clock;
+pub use epoch::{EpochCell, EpochMap};
