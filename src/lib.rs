@@ -12,5 +12,7 @@
 //! ```
 
 pub mod base;
+pub mod log;
 pub mod persist;
+pub mod pool;
 pub mod protocol;

@@ -1,0 +1,79 @@
+//! Building a commit batch in DRAM, so that it is streamed to the pool once.
+
+use super::NewRecord;
+use super::format::{BATCH_HEADER_BYTES, RECORD_ALIGN, batch_bytes};
+
+/// A commit batch being put together. Reused from batch to batch: allocates only to grow.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    bytes: Vec<u8>,
+    records: u32,
+}
+
+impl Default for BatchBuilder {
+    fn default() -> Self {
+        Self { bytes: vec![0; BATCH_HEADER_BYTES], records: 0 }
+    }
+}
+
+/// Room that a builder keeps from one batch to the next, in bytes.
+const KEEP_BYTES: usize = 1 << 20;
+
+impl BatchBuilder {
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.bytes.truncate(BATCH_HEADER_BYTES);
+        self.bytes.shrink_to(KEEP_BYTES);
+        self.records = 0;
+    }
+
+    /// Whether it holds no record.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Its size in the pool, in bytes: whole lines.
+    pub fn bytes(&self) -> usize {
+        batch_bytes(self.bytes.len())
+    }
+
+    /// Adds a record and returns where in the batch it starts.
+    #[inline]
+    pub fn push(&mut self, record: &NewRecord<'_>) -> usize {
+        self.push_with(record, record.value.len(), |bytes| bytes.extend_from_slice(record.value))
+    }
+
+    /// Adds a record whose value of `value_len` bytes `fill` appends; `record.value` is ignored.
+    ///
+    /// # Panics
+    /// If `fill` appends another number of bytes.
+    #[inline]
+    pub fn push_with(&mut self, record: &NewRecord<'_>, value_len: usize, fill: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let start = self.bytes.len();
+        let mut header = record.header();
+        header[8..12].copy_from_slice(&(value_len as u32).to_le_bytes());
+        self.bytes.extend_from_slice(&header);
+        self.bytes.extend_from_slice(record.key[0]);
+        self.bytes.extend_from_slice(record.key[1]);
+        let value_at = self.bytes.len();
+        fill(&mut self.bytes);
+        assert_eq!(self.bytes.len() - value_at, value_len, "a value of another length than announced");
+        self.bytes.resize(self.bytes.len().next_multiple_of(RECORD_ALIGN), 0);
+        self.records += 1;
+        start
+    }
+
+    /// Completes the header and both checks; returns the batch as it goes to the pool.
+    pub(super) fn seal(&mut self, seed: u32) -> &[u8] {
+        let bytes = self.bytes();
+        self.bytes.resize(bytes, 0);
+        let lines = (bytes / 64) as u32;
+        self.bytes[8..12].copy_from_slice(&lines.to_le_bytes());
+        self.bytes[12..16].copy_from_slice(&self.records.to_le_bytes());
+        let head_check = crc32c::crc32c_append(seed, &self.bytes[8..16]);
+        self.bytes[4..8].copy_from_slice(&head_check.to_le_bytes());
+        let crc = crc32c::crc32c_append(seed, &self.bytes[4..]);
+        self.bytes[..4].copy_from_slice(&crc.to_le_bytes());
+        &self.bytes
+    }
+}

@@ -1,0 +1,76 @@
+//! The bytes of commit batches and records. `docs/format.md` has the same tables for people.
+//!
+//! Commit batch: starts on a 64-byte line, takes whole lines. Integers are little-endian.
+//!
+//! | offset | size | field |
+//! |--:|--:|---|
+//! | 0 | 4 | CRC32C, seeded, of bytes 4 to the end of the batch's last line |
+//! | 4 | 4 | CRC32C, seeded, of bytes 8..16: tells a header from other bytes at no cost |
+//! | 8 | 4 | length in lines |
+//! | 12 | 4 | number of records |
+//! | 16 | .. | records, each padded with zeros to 16 bytes; then zeros to the end of the line |
+//!
+//! Both checks are seeded with pool UUID, segment, incarnation and the batch's offset in its segment.
+//!
+//! Record: starts on a 16-byte boundary.
+//!
+//! | offset | size | field |
+//! |--:|--:|---|
+//! | 0 | 1 | kind |
+//! | 1 | 1 | flags: bit 0 = `raw` string |
+//! | 2 | 2 | reserved, 0 |
+//! | 4 | 4 | key length in bytes |
+//! | 8 | 4 | value length in bytes |
+//! | 12 | 4 | keyspace id; 0 where the record belongs to an object or to none |
+//! | 16 | 8 | version |
+//! | 24 | 8 | expiry, Unix milliseconds; 0 = none |
+//! | 32 | .. | key, value |
+//!
+//! | kind | what | key | value |
+//! |--:|---|---|---|
+//! | 1 | string | name | the string |
+//! | 2 | tombstone: the key is gone | name | empty |
+//! | 3 | object head | name | object id 8, type 1, log2 of the chunk size 1, reserved 6, length 8 |
+//! | 4 | element | object id 8, sub-key | the element's value |
+//! | 5 | element tombstone | object id 8, sub-key | empty |
+//! | 6 | bounds of a list or stream | object id 8 | first 8, last 8 |
+//! | 7 | chunk of a long string | object id 8, chunk number 8 | the chunk's bytes |
+//! | 8 | clock mark: expiry has gone by at least the record's expiry time | empty | empty |
+//!
+//! Kinds 4 to 6 are laid down for the collection types; a pool that has them also has an incompatible feature bit, so this release refuses
+//! it. Any other kind, flag or object type that this release does not know is corruption.
+
+use crate::pool::format::LINE_BYTES;
+
+/// Bytes of a batch's header.
+pub const BATCH_HEADER_BYTES: usize = 16;
+/// Bytes of a record's header.
+pub const RECORD_HEADER_BYTES: usize = 32;
+/// Records start on multiples of this.
+pub const RECORD_ALIGN: usize = 16;
+/// What log2 of a long string's chunk size may be.
+pub const CHUNK_SHIFTS: std::ops::RangeInclusive<u8> = 9..=16;
+/// The longest string a head may speak of, in bytes.
+pub const MAX_LONG_STRING_BYTES: u64 = 1 << 32;
+/// Bytes of an object head's value.
+pub const OBJECT_HEAD_BYTES: usize = 24;
+/// The string was made by a command that leaves it in Redis's `raw` encoding.
+pub const FLAG_RAW: u8 = 1;
+
+/// What the checks of a batch at `offset` bytes from its segment's start are seeded with.
+#[inline]
+pub fn batch_seed(segment_seed: u32, offset: u64) -> u32 {
+    crc32c::crc32c_append(segment_seed, &offset.to_le_bytes())
+}
+
+/// The size of a record with such a key and value, padding included.
+#[inline]
+pub const fn record_bytes(key_len: usize, value_len: usize) -> usize {
+    (RECORD_HEADER_BYTES + key_len + value_len).next_multiple_of(RECORD_ALIGN)
+}
+
+/// The size of a batch whose header and records take `bytes`: whole lines.
+#[inline]
+pub const fn batch_bytes(bytes: usize) -> usize {
+    bytes.next_multiple_of(LINE_BYTES as usize)
+}

@@ -1,0 +1,16 @@
+//! Append-only records in commit batches inside segments.
+//!
+//! A commit batch is the atom of persistence: written once, flushed, fenced once; its checksum tells after a crash whether all
+//! of it is there. Records are what batches hold. [`mod@format`] has the layout; nothing here ever changes bytes that are durable.
+#![forbid(unsafe_code)]
+
+mod batch;
+pub mod format;
+mod reader;
+mod record;
+mod writer;
+
+pub use batch::BatchBuilder;
+pub use reader::{SegmentFault, SegmentScan, record_at, scan_batches, scan_segment};
+pub use record::{Kind, NewRecord, Object, ObjectType, Record, RecordError};
+pub use writer::{AppendError, Writer};

@@ -1,0 +1,194 @@
+//! Reading records at an address, and walking a segment from its start.
+
+use super::format::{BATCH_HEADER_BYTES, RECORD_HEADER_BYTES, batch_seed};
+use super::record::lengths;
+use super::{Record, RecordError};
+use crate::base::{LogAddr, SegmentId};
+use crate::persist::MediaError;
+use crate::pool::format::{LINE_BYTES, SEGMENT_HEADER_BYTES, segment_seed};
+use crate::pool::{Pool, SegmentHeader};
+
+/// The record at an address that the index or an object holds. Its bytes were checked when it was written or recovered; only
+/// its lengths are held against the mapping again.
+///
+/// # Panics
+/// If there is no record at `addr`: the index is broken then.
+#[inline]
+pub fn record_at(pool: &Pool, addr: LogAddr) -> Record<'_> {
+    let at = addr.offset();
+    let header = pool.read(at, RECORD_HEADER_BYTES as u64);
+    let (key_len, value_len) = lengths(header.first_chunk().expect("32 bytes were asked for"));
+    let bytes = pool.read(at, RECORD_HEADER_BYTES as u64 + key_len + value_len);
+    match Record::decode(bytes) {
+        Ok(record) => record,
+        Err(error) => panic!("no record at {addr:?}: {error}"),
+    }
+}
+
+/// What is wrong in a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SegmentFault {
+    /// A word of the header fails its check: nothing in the segment can be trusted.
+    Header,
+    /// The medium cannot read it.
+    Media(MediaError),
+    /// A batch below the end of the log does not validate.
+    Batch,
+    /// A batch validates, but a record in it makes no sense.
+    Record(RecordError),
+    /// The segment is sealed at an end that it cannot have, or that cuts a batch.
+    Seal,
+}
+
+/// What a walk through a segment found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SegmentScan {
+    /// Bytes from the segment's start to the end of its log; 0 for a free segment.
+    pub end: u64,
+    /// Whether it was sealed.
+    pub sealed: bool,
+    /// Batches that validated.
+    pub batches: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Damage: byte range in the pool and what is wrong.
+    pub faults: Vec<(std::ops::Range<u64>, SegmentFault)>,
+    /// A batch at the end of an open log that did not complete: a write in flight when the power failed (never acknowledged).
+    pub unfinished: Option<u64>,
+}
+
+/// Walks segment `id` and calls `visit` for each record of each valid batch, in order.
+pub fn scan_segment<'p>(pool: &'p Pool, id: SegmentId, mut visit: impl FnMut(LogAddr, Record<'p>)) -> SegmentScan {
+    let start = pool.segment_offset(id);
+    let whole = start..start + pool.segment_bytes();
+    let damaged = |fault| SegmentScan { faults: vec![(whole.clone(), fault)], ..SegmentScan::default() };
+    let (incarnation, sealed_end) = match pool.segment_header(id) {
+        Ok(SegmentHeader::Free { .. }) => return SegmentScan::default(),
+        Ok(SegmentHeader::Open { incarnation }) => (incarnation, None),
+        Ok(SegmentHeader::Sealed { incarnation, end }) => (incarnation, Some(end)),
+        Ok(SegmentHeader::Damaged) => return damaged(SegmentFault::Header),
+        Err(fault) => return damaged(SegmentFault::Media(fault)),
+    };
+    if sealed_end.is_some_and(|end| end < SEGMENT_HEADER_BYTES || end > pool.segment_bytes()) {
+        return damaged(SegmentFault::Seal);
+    }
+    let bytes = match pool.region().read(start, pool.segment_bytes()) {
+        Ok(bytes) => bytes,
+        Err(fault) => return damaged(SegmentFault::Media(fault)),
+    };
+    let seed = segment_seed(pool.uuid(), id, incarnation);
+    let mut scan = scan_batches(
+        &bytes[..sealed_end.unwrap_or(pool.segment_bytes()) as usize],
+        seed,
+        sealed_end.is_some(),
+        |at, record| {
+            visit(LogAddr::from_offset(start + at).expect("inside the pool, 16-byte aligned"), record);
+        },
+    );
+    for (range, _) in &mut scan.faults {
+        *range = start + range.start..start + range.end;
+    }
+    scan.unfinished = scan.unfinished.map(|at| start + at);
+    // Bytes that are nobody's where no byte was ever written: the front of an unfinished batch's first line was torn off or damaged.
+    if scan.unfinished.is_none() && sealed_end.is_none() && incarnation == 1 {
+        let tail = &bytes[scan.end as usize..];
+        if tail.iter().take(LINE_BYTES as usize).any(|&byte| byte != 0) {
+            scan.unfinished = Some(start + scan.end);
+        }
+    }
+    scan
+}
+
+/// Walks the batches in `segment`, the bytes of a segment up to its sealed end or its size. Offsets are from the segment's start.
+///
+/// An invalid batch ends the log of an open segment, unless a valid one follows: commits within a segment are ordered, so that is
+/// damage, as is any invalid batch of a sealed one. Walking goes on at the next valid batch then, so that all damage is named and
+/// the rest can be saved.
+pub fn scan_batches<'p>(
+    segment: &'p [u8],
+    seed: u32,
+    sealed: bool,
+    mut visit: impl FnMut(u64, Record<'p>),
+) -> SegmentScan {
+    let mut scan = SegmentScan { sealed, end: SEGMENT_HEADER_BYTES, ..SegmentScan::default() };
+    let mut at = SEGMENT_HEADER_BYTES as usize;
+    // Ends: `at` grows by at least a line each turn.
+    while at < segment.len() {
+        match check_batch(segment, at, seed) {
+            BatchCheck::Valid { bytes, records } => {
+                if (scan.end as usize) < at {
+                    scan.faults.push((scan.end..at as u64, SegmentFault::Batch));
+                }
+                let batch = &segment[at..at + bytes];
+                if let Err((offset, error)) =
+                    visit_batch(batch, records, |offset, record| visit((at + offset) as u64, record))
+                {
+                    scan.faults.push(((at + offset) as u64..(at + bytes) as u64, SegmentFault::Record(error)));
+                }
+                scan.batches += 1;
+                scan.records += u64::from(records);
+                at += bytes;
+                scan.end = at as u64;
+            }
+            BatchCheck::Torn => {
+                if scan.unfinished.is_none() {
+                    scan.unfinished = Some(at as u64);
+                }
+                at += LINE_BYTES as usize;
+            }
+            BatchCheck::Nothing => at += LINE_BYTES as usize,
+        }
+    }
+    if sealed && (scan.end as usize) < segment.len() {
+        scan.faults.push((scan.end..segment.len() as u64, SegmentFault::Batch));
+        scan.end = segment.len() as u64;
+    }
+    // Torn batches below a valid one are damage, named above; only what lies behind the log's end is unfinished.
+    scan.unfinished = scan.unfinished.filter(|&at| at >= scan.end);
+    scan
+}
+
+/// What is at a line of a segment.
+enum BatchCheck {
+    /// A whole batch of this life.
+    Valid { bytes: usize, records: u32 },
+    /// The header of a batch of this life whose body is not whole.
+    Torn,
+    /// No batch of this life.
+    Nothing,
+}
+
+fn check_batch(segment: &[u8], at: usize, segment_seed: u32) -> BatchCheck {
+    let bytes = &segment[at..];
+    let Some(header) = bytes.first_chunk::<BATCH_HEADER_BYTES>() else { return BatchCheck::Nothing };
+    let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
+    let lines = word(8) as u64;
+    if lines == 0 || lines * LINE_BYTES > bytes.len() as u64 {
+        return BatchCheck::Nothing;
+    }
+    let seed = batch_seed(segment_seed, at as u64);
+    if crc32c::crc32c_append(seed, &header[8..]) != word(4) {
+        return BatchCheck::Nothing;
+    }
+    let len = (lines * LINE_BYTES) as usize;
+    if crc32c::crc32c_append(seed, &bytes[4..len]) != word(0) {
+        return BatchCheck::Torn;
+    }
+    BatchCheck::Valid { bytes: len, records: word(12) }
+}
+
+/// Calls `visit` for each record of a batch whose checksum holds; the offset of the first that makes no sense otherwise.
+fn visit_batch<'p>(
+    batch: &'p [u8],
+    records: u32,
+    mut visit: impl FnMut(usize, Record<'p>),
+) -> Result<(), (usize, RecordError)> {
+    let mut at = BATCH_HEADER_BYTES;
+    for _ in 0..records {
+        let record =
+            batch.get(at..).ok_or(RecordError::Length).and_then(Record::decode).map_err(|error| (at, error))?;
+        visit(at, record);
+        at += record.bytes();
+    }
+    Ok(())
+}

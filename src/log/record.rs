@@ -1,0 +1,279 @@
+//! One record: pure encoding and decoding.
+
+use super::format::{
+    CHUNK_SHIFTS, FLAG_RAW, MAX_LONG_STRING_BYTES, OBJECT_HEAD_BYTES, RECORD_HEADER_BYTES, record_bytes,
+};
+
+/// What a record says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// A key with its value.
+    String = 1,
+    /// A key is gone.
+    Tombstone = 2,
+    /// A key whose value is an object.
+    ObjectHead = 3,
+    /// A piece of a long string.
+    Chunk = 7,
+    /// A time that expiry has reached.
+    ClockMark = 8,
+}
+
+impl Kind {
+    fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Kind::String,
+            2 => Kind::Tombstone,
+            3 => Kind::ObjectHead,
+            7 => Kind::Chunk,
+            8 => Kind::ClockMark,
+            _ => return None,
+        })
+    }
+}
+
+/// A record to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRecord<'a> {
+    /// What it says.
+    pub kind: Kind,
+    /// [`FLAG_RAW`] or 0.
+    pub flags: u8,
+    /// Keyspace id; 0 for records of objects.
+    pub keyspace: u32,
+    /// Decides between two records of one key.
+    pub version: u64,
+    /// Unix milliseconds; 0 = none.
+    pub expiry_ms: u64,
+    /// The key, in two parts that are written one behind the other.
+    pub key: [&'a [u8]; 2],
+    /// The value.
+    pub value: &'a [u8],
+}
+
+impl NewRecord<'_> {
+    /// The header's 32 bytes.
+    pub fn header(&self) -> [u8; RECORD_HEADER_BYTES] {
+        let mut header = [0; RECORD_HEADER_BYTES];
+        header[0] = self.kind as u8;
+        header[1] = self.flags;
+        header[4..8].copy_from_slice(&((self.key[0].len() + self.key[1].len()) as u32).to_le_bytes());
+        header[8..12].copy_from_slice(&(self.value.len() as u32).to_le_bytes());
+        header[12..16].copy_from_slice(&self.keyspace.to_le_bytes());
+        header[16..24].copy_from_slice(&self.version.to_le_bytes());
+        header[24..32].copy_from_slice(&self.expiry_ms.to_le_bytes());
+        header
+    }
+
+    /// Its size with padding.
+    pub fn bytes(&self) -> usize {
+        record_bytes(self.key[0].len() + self.key[1].len(), self.value.len())
+    }
+}
+
+/// A record as it lies in the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// What it says.
+    pub kind: Kind,
+    /// [`FLAG_RAW`] or 0.
+    pub flags: u8,
+    /// Keyspace id.
+    pub keyspace: u32,
+    /// Decides between two records of one key.
+    pub version: u64,
+    /// Unix milliseconds; 0 = none.
+    pub expiry_ms: u64,
+    /// The key.
+    pub key: &'a [u8],
+    /// The value.
+    pub value: &'a [u8],
+}
+
+/// Bytes that are no record of this format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// An unknown kind, flag or object type.
+    #[error("unknown {0}")]
+    Unknown(&'static str),
+    /// It would reach beyond what it is in.
+    #[error("its lengths reach beyond its batch")]
+    Length,
+    /// Its value has not the size that its kind needs.
+    #[error("a malformed {0}")]
+    Malformed(&'static str),
+}
+
+/// The lengths in a record's header: key, value.
+#[inline]
+pub(super) fn lengths(header: &[u8; RECORD_HEADER_BYTES]) -> (u64, u64) {
+    let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    (u64::from(word(4)), u64::from(word(8)))
+}
+
+impl<'a> Record<'a> {
+    /// Reads the record at the front of `bytes`.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    #[inline]
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        let Some((header, rest)) = bytes.split_first_chunk::<RECORD_HEADER_BYTES>() else {
+            return Err(RecordError::Length);
+        };
+        let (key_len, value_len) = lengths(header);
+        if key_len + value_len > rest.len() as u64 {
+            return Err(RecordError::Length);
+        }
+        let kind = Kind::from_byte(header[0]).ok_or(RecordError::Unknown("record kind"))?;
+        if header[1] & !FLAG_RAW != 0 || header[2] != 0 || header[3] != 0 {
+            return Err(RecordError::Unknown("record flag"));
+        }
+        let long = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
+        let (key, rest) = rest.split_at(key_len as usize);
+        Ok(Record {
+            kind,
+            flags: header[1],
+            keyspace: u32::from_le_bytes(header[12..16].try_into().expect("four bytes")),
+            version: long(16),
+            expiry_ms: long(24),
+            key,
+            value: &rest[..value_len as usize],
+        })
+    }
+
+    /// Its size with padding.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        record_bytes(self.key.len(), self.value.len())
+    }
+
+    /// Whether it is expired at `now_ms`.
+    #[inline]
+    pub fn expired(&self, now_ms: u64) -> bool {
+        self.expiry_ms != 0 && self.expiry_ms <= now_ms
+    }
+
+    /// The object that an object head names.
+    ///
+    /// # Errors
+    /// [`RecordError`] when its value is not an object head's.
+    pub fn object(&self) -> Result<Object, RecordError> {
+        Object::decode(self.value)
+    }
+
+    /// The object id that the key of a chunk or element begins with, and the rest of the key.
+    ///
+    /// # Errors
+    /// [`RecordError::Malformed`] when the key is too short.
+    pub fn object_key(&self) -> Result<(u64, &'a [u8]), RecordError> {
+        let (id, rest) = self.key.split_first_chunk::<8>().ok_or(RecordError::Malformed("object key"))?;
+        Ok((u64::from_le_bytes(*id), rest))
+    }
+
+    /// Object id and number of a chunk.
+    ///
+    /// # Errors
+    /// [`RecordError::Malformed`] when the key has another size.
+    pub fn chunk_key(&self) -> Result<(u64, u64), RecordError> {
+        let (id, rest) = self.object_key()?;
+        let number = rest.try_into().map_err(|_| RecordError::Malformed("chunk key"))?;
+        Ok((id, u64::from_le_bytes(number)))
+    }
+}
+
+/// What kind of object a head names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum ObjectType {
+    /// A string in chunks.
+    LongString = 1,
+}
+
+/// The value of an object head.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Object {
+    /// Never used for another object while a record that bears it is in the pool.
+    pub id: u64,
+    /// Its type.
+    pub kind: ObjectType,
+    /// log2 of the size of a long string's chunks.
+    pub chunk_shift: u8,
+    /// Bytes of a long string.
+    pub len: u64,
+}
+
+impl Object {
+    /// The 24 bytes of an object head's value.
+    pub fn encode(&self) -> [u8; OBJECT_HEAD_BYTES] {
+        let mut bytes = [0; OBJECT_HEAD_BYTES];
+        bytes[..8].copy_from_slice(&self.id.to_le_bytes());
+        bytes[8] = self.kind as u8;
+        bytes[9] = self.chunk_shift;
+        bytes[16..].copy_from_slice(&self.len.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let bytes: &[u8; OBJECT_HEAD_BYTES] = bytes.try_into().map_err(|_| RecordError::Malformed("object head"))?;
+        if bytes[8] != ObjectType::LongString as u8 {
+            return Err(RecordError::Unknown("object type"));
+        }
+        let object = Self {
+            id: u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")),
+            kind: ObjectType::LongString,
+            chunk_shift: bytes[9],
+            len: u64::from_le_bytes(bytes[16..].try_into().expect("eight bytes")),
+        };
+        // Bounds the table of chunks that recovery makes for it: at most 2^23 entries.
+        if !CHUNK_SHIFTS.contains(&object.chunk_shift) || object.len > MAX_LONG_STRING_BYTES {
+            return Err(RecordError::Malformed("object head"));
+        }
+        Ok(object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn decoding_arbitrary_bytes_never_panics_or_reads_beyond(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(record) = Record::decode(&bytes) {
+                prop_assert!(RECORD_HEADER_BYTES + record.key.len() + record.value.len() <= bytes.len());
+                let _ = record.object();
+                let _ = record.chunk_key();
+            }
+        }
+
+        #[test]
+        fn a_record_reads_back_as_written(
+            key in proptest::collection::vec(any::<u8>(), 0..40),
+            value in proptest::collection::vec(any::<u8>(), 0..200),
+            keyspace: u32, version: u64, expiry_ms: u64, raw: bool,
+        ) {
+            let new = NewRecord {
+                kind: Kind::String, flags: u8::from(raw), keyspace, version, expiry_ms,
+                key: [&key[..key.len() / 2], &key[key.len() / 2..]], value: &value,
+            };
+            let mut bytes = new.header().to_vec();
+            bytes.extend_from_slice(&key);
+            bytes.extend_from_slice(&value);
+            let record = Record::decode(&bytes).expect("whole");
+            prop_assert_eq!(record.bytes(), new.bytes());
+            prop_assert_eq!(record, Record { kind: Kind::String, flags: u8::from(raw), keyspace, version, expiry_ms, key: &key, value: &value });
+        }
+    }
+
+    #[test]
+    fn an_object_head_reads_back_as_written() {
+        let object = Object { id: 77, kind: ObjectType::LongString, chunk_shift: 16, len: 1 << 29 };
+        assert_eq!(Object::decode(&object.encode()), Ok(object));
+        let mut unknown = object.encode();
+        unknown[8] = 9;
+        assert_eq!(Object::decode(&unknown), Err(RecordError::Unknown("object type")));
+    }
+}

@@ -1,0 +1,85 @@
+//! Appending commit batches to this thread's open segment.
+
+use super::BatchBuilder;
+use super::format::batch_seed;
+use crate::base::LogAddr;
+use crate::pool::{OpenSegment, Pool, PoolFull, Urgency};
+
+/// Why a batch was not appended. Nothing was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// No free segment.
+    #[error(transparent)]
+    Full(#[from] PoolFull),
+    /// Larger than a segment.
+    #[error("a commit batch of {bytes} bytes is larger than a segment takes, {limit} bytes")]
+    TooLarge {
+        /// Its size.
+        bytes: u64,
+        /// The largest possible.
+        limit: u64,
+    },
+}
+
+/// One thread's end of the log.
+#[derive(Debug, Default)]
+pub struct Writer {
+    open: Option<OpenSegment>,
+}
+
+impl Writer {
+    /// Appends `batch`, makes it durable and returns where it starts: before this returns a crash finds all of it or none, afterwards all.
+    ///
+    /// Each batch has its own fence, even where several belong together: commits within a segment are ordered, and that is how recovery
+    /// tells a log's end from damage.
+    ///
+    /// Cost: the batch's lines flushed, one fence; a new segment now and then (two lines flushed, one more fence).
+    ///
+    /// # Errors
+    /// [`AppendError`]; pool and writer are as before then.
+    #[inline]
+    pub fn commit(&mut self, pool: &Pool, batch: &mut BatchBuilder, urgency: Urgency) -> Result<u64, AppendError> {
+        let bytes = batch.bytes() as u64;
+        let segment = self.room_for(pool, bytes, urgency)?;
+        let image = batch.seal(batch_seed(segment.seed, segment.end));
+        let at = segment.start + segment.end;
+        // A crash from here to the fence leaves any part of these lines: the checksum then fails, and nothing refers to them.
+        pool.region().write(at, image);
+        pool.region().fence();
+        segment.end += bytes;
+        pool.set_used(segment.id, segment.end);
+        Ok(at)
+    }
+
+    /// The open segment if it has room for `bytes`; else it is sealed and a fresh one opened.
+    fn room_for(&mut self, pool: &Pool, bytes: u64, urgency: Urgency) -> Result<&mut OpenSegment, AppendError> {
+        let fits = self.open.as_ref().is_some_and(|segment| segment.bytes - segment.end >= bytes);
+        if !fits {
+            if bytes > pool.max_batch_bytes() {
+                return Err(AppendError::TooLarge { bytes, limit: pool.max_batch_bytes() });
+            }
+            let fresh = pool.open_segment(urgency)?;
+            if let Some(full) = self.open.replace(fresh) {
+                pool.seal_segment(full.id, full.end);
+            }
+        }
+        Ok(self.open.as_mut().expect("an open segment: found to fit or just opened"))
+    }
+
+    /// Seals the open segment, if there is one: nothing more will be appended by this writer. Durable after the next fence.
+    pub fn close(&mut self, pool: &Pool) {
+        if let Some(segment) = self.open.take() {
+            pool.seal_segment(segment.id, segment.end);
+        }
+    }
+
+    /// The address of the record `offset` bytes into the batch that was appended at `at`.
+    ///
+    /// # Panics
+    /// If the two are not from this log.
+    #[inline]
+    pub fn record_addr(at: u64, offset: usize) -> LogAddr {
+        LogAddr::from_offset(at + offset as u64)
+            .expect("records start on 16-byte boundaries of a pool of at most 16 TiB")
+    }
+}

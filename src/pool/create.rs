@@ -1,0 +1,177 @@
+//! Making a pool and opening one.
+
+use super::format::{MAX_DATABASES, SEGMENT_BYTES_RANGE, SUPERBLOCK_BYTES, Superblock, seal_word, state_word};
+use super::segments::Segments;
+use super::superblock::{read_pair, write_copy};
+use super::{Pool, PoolError};
+use crate::base::SegmentId;
+use crate::persist::{Region, RegionOptions};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// Which pool, and how large when it is made.
+#[derive(Clone)]
+pub struct PoolOptions {
+    /// The pool file; `None` for anonymous memory (the DRAM-only mode).
+    pub path: Option<PathBuf>,
+    /// Size of a new pool in bytes.
+    pub bytes: u64,
+    /// Segment size of a new pool in bytes, a power of two; `None` chooses by the pool's size.
+    pub segment_bytes: Option<u64>,
+    /// Stripes of a new pool, a power of two.
+    pub stripes: u32,
+    /// Time of creation, Unix milliseconds.
+    pub now_ms: u64,
+    /// How the region is mapped and flushed.
+    pub region: RegionOptions,
+}
+
+/// The 16 bytes that name this boot of the operating system; zeros where it does not tell.
+pub(super) fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let mut id = [0; 16];
+    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
+    for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = (pair[0] << 4 | pair[1]) as u8;
+    }
+    id
+}
+
+fn random_bytes() -> Result<[u8; 32], PoolError> {
+    let mut bytes = [0; 32];
+    let mut source = std::fs::File::open("/dev/urandom").map_err(PoolError::Randomness)?;
+    source.read_exact(&mut bytes).map_err(PoolError::Randomness)?;
+    Ok(bytes)
+}
+
+/// A segment size for a pool of `bytes`: about 128 segments, from 256 KiB to 8 MiB each.
+fn default_segment_bytes(bytes: u64) -> u64 {
+    (bytes / 128).next_power_of_two().clamp(256 << 10, 8 << 20)
+}
+
+impl PoolOptions {
+    /// The superblock of a new pool.
+    fn plan(&self) -> Result<Superblock, PoolError> {
+        let fault = |why| PoolError::Size { bytes: self.bytes, why };
+        let segment_bytes = self.segment_bytes.unwrap_or_else(|| default_segment_bytes(self.bytes));
+        if !segment_bytes.is_power_of_two() || !SEGMENT_BYTES_RANGE.contains(&segment_bytes) {
+            return Err(fault("its segment size is not a power of two from 4 KiB to 256 MiB"));
+        }
+        if self.bytes > 1 << 44 {
+            return Err(fault("the largest is 16 TiB"));
+        }
+        // Segments of 2 MiB and more start on a huge page of the mapping.
+        let data_offset = segment_bytes.clamp(2 * SUPERBLOCK_BYTES as u64, 2 << 20);
+        let segment_count = self.bytes.saturating_sub(data_offset) / segment_bytes;
+        if segment_count < 4 {
+            return Err(fault("it has no room for four segments; the smallest pool with default segments is 2mb"));
+        }
+        let segment_count = u32::try_from(segment_count).map_err(|_| fault("it would have too many segments"))?;
+        let random = random_bytes()?;
+        let (uuid, hash_key) = random.split_at(16);
+        Ok(Superblock {
+            generation: 0,
+            uuid: uuid.try_into().expect("sixteen bytes"),
+            hash_key: hash_key.try_into().expect("sixteen bytes"),
+            pool_bytes: self.bytes,
+            data_offset,
+            segment_bytes,
+            segment_count,
+            stripe_count: self.stripes,
+            boot_id: boot_id(),
+            clean: true,
+            next_keyspace: MAX_DATABASES as u32 + 1,
+            clock_floor_ms: 0,
+            openings: 0,
+            created_ms: self.now_ms,
+            keyspaces: (1..=MAX_DATABASES as u32).collect(),
+        })
+    }
+}
+
+impl Pool {
+    /// Opens the pool that the options name, or makes it when the file does not exist. `true` when it was made.
+    ///
+    /// Making writes the headers and the superblock to a file of another name, which becomes the pool by one rename: a crash
+    /// at any point leaves either no pool or an empty one.
+    ///
+    /// # Errors
+    /// [`PoolError`]; an existing file is never written to then.
+    pub fn open_or_create(options: &PoolOptions) -> Result<(Pool, bool), PoolError> {
+        match &options.path {
+            Some(path) if path.try_exists().unwrap_or(true) => Ok((Self::open(path, &options.region)?, false)),
+            Some(path) => Ok((Self::create(path, options)?, true)),
+            None => {
+                let superblock = options.plan()?;
+                let region = Region::anonymous(options.bytes, &options.region)?;
+                Ok((Self::format(region, superblock), true))
+            }
+        }
+    }
+
+    fn create(path: &Path, options: &PoolOptions) -> Result<Pool, PoolError> {
+        let superblock = options.plan()?;
+        let region = Region::create(path, options.bytes, &options.region)?;
+        let pool = Self::format(region, superblock);
+        pool.region.publish_file()?;
+        Ok(pool)
+    }
+
+    /// Writes headers and superblocks of an empty pool. Durable on return.
+    fn format(region: Region, mut superblock: Superblock) -> Pool {
+        for number in 0..superblock.segment_count {
+            let id = SegmentId(number);
+            let at = superblock.data_offset + u64::from(number) * superblock.segment_bytes;
+            region.store_u64(at + 8, seal_word(&superblock.uuid, id, 0, 0));
+            region.store_u64(at, state_word(&superblock.uuid, id, 0));
+            region.flush(at, 16);
+        }
+        // The superblock says "pool": everything it speaks of must be durable first.
+        region.fence();
+        for _copy in 0..2 {
+            superblock.generation += 1;
+            write_copy(&region, &superblock);
+        }
+        Self::assemble(region, superblock)
+    }
+
+    /// Opens an existing pool. Writes nothing.
+    ///
+    /// # Errors
+    /// [`PoolError`].
+    pub fn open(path: &Path, options: &RegionOptions) -> Result<Pool, PoolError> {
+        Self::from_region(Region::open(path, options)?, path)
+    }
+
+    /// Opens a pool for looking at it only, even while a server has it open.
+    ///
+    /// # Errors
+    /// [`PoolError`].
+    pub fn open_read_only(path: &Path) -> Result<Pool, PoolError> {
+        Self::from_region(Region::open_read_only(path)?, path)
+    }
+
+    /// The pool in a region that is already mapped, such as the image of a crash.
+    ///
+    /// # Errors
+    /// [`PoolError`]; `path` is only named in them.
+    pub fn from_region(region: Region, path: &Path) -> Result<Pool, PoolError> {
+        let superblock = read_pair(&region, path)?;
+        Ok(Self::assemble(region, superblock))
+    }
+
+    fn assemble(region: Region, superblock: Superblock) -> Pool {
+        let segments = Segments::load(&region, &superblock);
+        Pool {
+            region,
+            uuid: superblock.uuid,
+            hash_key: superblock.hash_key,
+            data_offset: superblock.data_offset,
+            segment_bytes: superblock.segment_bytes,
+            stripe_count: superblock.stripe_count,
+            superblock: Mutex::new(superblock),
+            segments,
+        }
+    }
+}
