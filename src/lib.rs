@@ -16,3 +16,4 @@ pub mod log;
 pub mod persist;
 pub mod pool;
 pub mod protocol;
+pub mod recovery;

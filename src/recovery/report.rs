@@ -1,0 +1,55 @@
+//! What recovery found.
+
+use crate::base::SegmentId;
+use crate::log::SegmentFault;
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+/// A damaged place in the pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Byte offsets in the pool.
+    pub range: Range<u64>,
+    /// What is wrong.
+    pub fault: SegmentFault,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Damage { segment, range, fault } = self;
+        let what = match fault {
+            SegmentFault::Header => "the segment's header fails its check".to_string(),
+            SegmentFault::Media(error) => format!("the medium cannot be read: {error}"),
+            SegmentFault::Batch => "a commit batch fails its checksum".to_string(),
+            SegmentFault::Record(error) => format!("a record makes no sense: {error}"),
+            SegmentFault::Seal => "the segment is sealed at an impossible end".to_string(),
+        };
+        write!(f, "segment {segment}, bytes {:#x}..{:#x}: {what}", range.start, range.end)
+    }
+}
+
+/// Counts of one recovery.
+#[derive(Debug, Clone, Default)]
+pub struct RecoveryReport {
+    /// Segments that held records.
+    pub segments: u64,
+    /// Bytes of log read.
+    pub bytes: u64,
+    /// Valid commit batches.
+    pub batches: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Writes that were in flight when the last user of the pool ended: byte offsets in the pool. Never acknowledged.
+    pub unfinished: Vec<u64>,
+    /// Damage, in no order.
+    pub damage: Vec<Damage>,
+    /// Segments that hold records and are not sealed: number and end in bytes.
+    pub unsealed: Vec<(SegmentId, u64)>,
+    /// Wall time.
+    pub elapsed: Duration,
+    /// Threads that scanned.
+    pub threads: usize,
+}

@@ -1,0 +1,230 @@
+//! `fencepost pool info` and `fencepost pool check`: look at a pool file, change nothing.
+
+use super::{Progress, Visitor, scan_pool};
+use crate::base::LogAddr;
+use crate::log::format::BATCH_HEADER_BYTES;
+use crate::log::{Kind, Record, SegmentFault};
+use crate::pool::format::{FORMAT_VERSION, LINE_BYTES, SEGMENT_HEADER_BYTES, SUPERBLOCK_BYTES, Superblock};
+use crate::pool::{Pool, PoolError, SegmentHeader};
+use std::fmt::Write;
+use std::path::Path;
+
+/// Counts records by kind.
+#[derive(Default)]
+struct Tally {
+    strings: u64,
+    tombstones: u64,
+    heads: u64,
+    chunks: u64,
+    marks: u64,
+    bytes: u64,
+}
+
+impl Visitor<'_> for Tally {
+    fn record(&mut self, _addr: LogAddr, record: Record<'_>) {
+        match record.kind {
+            Kind::String => self.strings += 1,
+            Kind::Tombstone => self.tombstones += 1,
+            Kind::ObjectHead => self.heads += 1,
+            Kind::Chunk => self.chunks += 1,
+            Kind::ClockMark => self.marks += 1,
+        }
+        self.bytes += record.bytes() as u64;
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn push_line(text: &mut String, name: &str, value: impl std::fmt::Display) {
+    let _ = writeln!(text, "{name:<22} {value}");
+}
+
+/// Describes the pool at `path`: superblock, segments, utilisation.
+///
+/// # Errors
+/// [`PoolError`] when it is no pool that this release reads.
+pub fn info(path: &Path) -> Result<String, PoolError> {
+    let pool = Pool::open_read_only(path)?;
+    let superblock = pool.superblock();
+    let mut tally = [Tally::default()];
+    let report = scan_pool(&pool, &mut tally, &Progress::default());
+    let [tally] = tally;
+    let mut text = String::new();
+
+    push_line(&mut text, "pool", path.display());
+    push_line(&mut text, "medium", pool.region().medium().name());
+    push_line(&mut text, "uuid", hex(&superblock.uuid));
+    push_line(&mut text, "format version", FORMAT_VERSION);
+    push_line(&mut text, "superblock generation", superblock.generation);
+    push_line(&mut text, "openings", superblock.openings);
+    push_line(
+        &mut text,
+        "closed cleanly",
+        if superblock.clean { "yes" } else { "no (in use, or its server was killed)" },
+    );
+    push_line(&mut text, "pool size", format!("{} bytes", superblock.pool_bytes));
+    push_line(
+        &mut text,
+        "segments",
+        format!(
+            "{} of {} bytes from byte {}",
+            superblock.segment_count, superblock.segment_bytes, superblock.data_offset
+        ),
+    );
+    push_line(&mut text, "stripes", superblock.stripe_count);
+    let (mut free, mut open, mut sealed, mut damaged) = (0u32, 0u32, 0u32, 0u32);
+    for id in pool.segment_ids() {
+        match pool.segment_header(id) {
+            Ok(SegmentHeader::Free { .. }) => free += 1,
+            Ok(SegmentHeader::Open { .. }) => open += 1,
+            Ok(SegmentHeader::Sealed { .. }) => sealed += 1,
+            Ok(SegmentHeader::Damaged) | Err(_) => damaged += 1,
+        }
+    }
+    push_line(&mut text, "segment states", format!("{free} free, {open} open, {sealed} sealed, {damaged} damaged"));
+    let data_bytes = u64::from(superblock.segment_count) * superblock.segment_bytes;
+    push_line(
+        &mut text,
+        "log bytes",
+        format!("{} ({:.1} % of the segments)", report.bytes, 100.0 * report.bytes as f64 / data_bytes as f64),
+    );
+    push_line(&mut text, "commit batches", report.batches);
+    push_line(
+        &mut text,
+        "records",
+        format!(
+            "{} ({} strings, {} tombstones, {} object heads, {} chunks, {} clock marks; {} bytes)",
+            report.records, tally.strings, tally.tombstones, tally.heads, tally.chunks, tally.marks, tally.bytes
+        ),
+    );
+    push_line(&mut text, "damaged places", report.damage.len());
+    Ok(text)
+}
+
+/// What a check found, line by line.
+#[derive(Debug, Default)]
+pub struct Check {
+    /// One line for each damaged place, the keys in it where they can be read.
+    pub damage: Vec<String>,
+    /// What is worth knowing and no damage.
+    pub remarks: Vec<String>,
+    /// The closing line.
+    pub summary: String,
+}
+
+/// Verifies every checksum of the pool at `path`.
+///
+/// # Errors
+/// [`PoolError`] when it is no pool that this release reads: that is damage too, and its message says which.
+pub fn check(path: &Path) -> Result<Check, PoolError> {
+    Ok(check_pool(&Pool::open_read_only(path)?))
+}
+
+/// Verifies every checksum of an open pool.
+pub fn check_pool(pool: &Pool) -> Check {
+    let mut check = Check::default();
+    check_superblocks(pool, &mut check);
+    check_unused_bytes(pool, &mut check);
+    let mut tally = [Tally::default()];
+    let report = scan_pool(pool, &mut tally, &Progress::default());
+    let mut damage = report.damage;
+    damage.sort_by_key(|damage| damage.range.start);
+    for damage in &damage {
+        let keys = match damage.fault {
+            SegmentFault::Batch | SegmentFault::Record(_) => readable_keys(pool, damage.range.clone()),
+            _ => Vec::new(),
+        };
+        let keys =
+            if keys.is_empty() { String::new() } else { format!("; keys that can be read there: {}", keys.join(" ")) };
+        check.damage.push(format!("{damage}{keys}"));
+    }
+    for at in &report.unfinished {
+        let keys = readable_keys(pool, *at..at + pool.segment_bytes());
+        let keys =
+            if keys.is_empty() { String::new() } else { format!(" (keys that can be read there: {})", keys.join(" ")) };
+        let what = format!("byte {at:#x}: a commit batch at the end of an open segment is not whole{keys}");
+        // A closed pool has no open segment.
+        check.remarks.push(format!("{what}: a write in flight when the server ended, or damage since"));
+    }
+    check.summary = format!(
+        "{} segments, {} commit batches, {} records checked; {} damaged places",
+        report.segments,
+        report.batches,
+        report.records,
+        check.damage.len()
+    );
+    check
+}
+
+fn check_superblocks(pool: &Pool, check: &mut Check) {
+    for copy in 0..2u64 {
+        let at = copy * SUPERBLOCK_BYTES as u64;
+        match pool.region().read(at, SUPERBLOCK_BYTES as u64).map(Superblock::decode) {
+            Ok(Ok(_)) => {}
+            Ok(Err(fault)) => check.damage.push(format!(
+                "superblock copy {copy}, bytes {at:#x}..{:#x}: {fault:?}; the other copy is whole and will be used",
+                at + SUPERBLOCK_BYTES as u64
+            )),
+            Err(error) => check.damage.push(format!("superblock copy {copy}: {error}")),
+        }
+    }
+}
+
+/// Bytes that are never written must be zero: between superblocks and segments, and in segment headers. And words that nothing depends on
+/// must be what was written.
+fn check_unused_bytes(pool: &Pool, check: &mut Check) {
+    let gap_start = 2 * SUPERBLOCK_BYTES as u64;
+    let gap_end = pool.segment_offset(crate::base::SegmentId(0));
+    let mut ranges = vec![(gap_start, gap_end)];
+    ranges.extend(pool.segment_ids().map(|id| {
+        let start = pool.segment_offset(id);
+        (start + 16, start + SEGMENT_HEADER_BYTES)
+    }));
+    for (start, end) in ranges {
+        match pool.region().read(start, end - start) {
+            Ok(bytes) => {
+                if let Some(at) = bytes.iter().position(|&byte| byte != 0) {
+                    check.damage.push(format!("byte {:#x}: an unused byte is not zero (harmless)", start + at as u64));
+                }
+            }
+            Err(error) => check.damage.push(format!("bytes {start:#x}..{end:#x}: {error}")),
+        }
+    }
+    for id in pool.segment_ids() {
+        if let Ok(SegmentHeader::Free { incarnation }) = pool.segment_header(id)
+            && pool.free_seal_is_whole(id, incarnation) == Ok(false)
+        {
+            check.damage.push(format!("segment {id}: the seal word of a free segment fails its check (harmless)"));
+        }
+    }
+}
+
+/// Keys of the records that still make sense in a damaged range, quoted; at most a handful.
+fn readable_keys(pool: &Pool, range: std::ops::Range<u64>) -> Vec<String> {
+    const MOST_KEYS: usize = 16;
+    let mut keys = Vec::new();
+    let Some(segment) = pool.segment_of(range.start) else { return keys };
+    let end = range.end.min(pool.segment_offset(segment) + pool.segment_bytes());
+    let Ok(bytes) = pool.region().read(range.start, end - range.start) else { return keys };
+    let mut at = BATCH_HEADER_BYTES;
+    // Ends: `at` grows by at least 16 each turn.
+    while at < bytes.len() && keys.len() < MOST_KEYS {
+        match Record::decode(&bytes[at..]) {
+            Ok(record)
+                if !record.key.is_empty()
+                    && matches!(record.kind, Kind::String | Kind::Tombstone | Kind::ObjectHead) =>
+            {
+                keys.push(format!("\"{}\"", record.key.escape_ascii()));
+                at += record.bytes();
+            }
+            Ok(record) => at += record.bytes(),
+            Err(_) => at = (at / LINE_BYTES as usize + 1) * LINE_BYTES as usize + BATCH_HEADER_BYTES,
+        }
+    }
+    keys
+}
