@@ -12,6 +12,7 @@
 //! ```
 
 pub mod base;
+pub mod index;
 pub mod log;
 pub mod persist;
 pub mod pool;
