@@ -18,3 +18,4 @@ pub mod persist;
 pub mod pool;
 pub mod protocol;
 pub mod recovery;
+pub mod store;

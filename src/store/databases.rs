@@ -1,0 +1,128 @@
+//! Whole databases at once: FLUSHDB, FLUSHALL, SWAPDB. Each is one durable change of the superblock's map, made while all stripes are
+//! held, so no write is in flight; what was flushed is taken apart in the background.
+
+use super::accounting::count_out;
+use super::expiry::drop_object;
+use super::keyspaces::{DbTable, Keyspace};
+use super::{Db, Store, StoreError};
+use crate::log::Kind;
+use crossbeam_epoch::Guard;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+impl Store {
+    /// Empties one database: one durable step, whatever is in it.
+    ///
+    /// # Errors
+    /// None today.
+    pub fn flush_db(&self, db: Db) -> Result<(), StoreError> {
+        self.flush(&[db]);
+        Ok(())
+    }
+
+    /// Empties all databases in one durable step, also those beyond [`Store::databases`].
+    ///
+    /// # Errors
+    /// None today.
+    pub fn flush_all(&self) -> Result<(), StoreError> {
+        let all: Vec<Db> = (0..self.table.load(&crossbeam_epoch::pin()).len()).collect();
+        self.flush(&all);
+        Ok(())
+    }
+
+    fn flush(&self, dbs: &[Db]) {
+        let _held = self.stripes.lock_all();
+        let guard = crossbeam_epoch::pin();
+        let mut table = self.table.load(&guard).clone();
+        // A database without an index never had a key: it keeps its keyspace.
+        let used: Vec<Db> = dbs.iter().copied().filter(|&db| table.get(db).index().is_some()).collect();
+        if used.is_empty() {
+            return;
+        }
+        let mut fresh = Vec::with_capacity(used.len());
+        // A crash during this leaves all of these databases as they were, or all of them empty.
+        self.pool.update_superblock(|superblock| {
+            for &db in &used {
+                superblock.keyspaces[db as usize] = superblock.next_keyspace;
+                fresh.push(superblock.next_keyspace);
+                superblock.next_keyspace += 1;
+            }
+        });
+        let retired: Vec<_> = used.iter().zip(fresh).map(|(&db, id)| table.replace(db, Keyspace::new(id))).collect();
+        self.table.replace(table, &guard);
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(retired);
+    }
+
+    /// Swaps two databases in one durable step.
+    ///
+    /// # Errors
+    /// None today.
+    pub fn swap_db(&self, a: Db, b: Db) -> Result<(), StoreError> {
+        if a == b {
+            return Ok(());
+        }
+        let _held = self.stripes.lock_all();
+        let guard = crossbeam_epoch::pin();
+        let mut table: DbTable = self.table.load(&guard).clone();
+        // A crash during this leaves both as they were, or both swapped.
+        self.pool.update_superblock(|superblock| superblock.keyspaces.swap(a as usize, b as usize));
+        table.swap(a, b);
+        self.table.replace(table, &guard);
+        Ok(())
+    }
+
+    /// Takes flushed keyspaces apart for at most about `budget`: counts their records as garbage, frees their objects and indexes. Says
+    /// whether there is more to do.
+    pub fn reap(&self, budget: Duration) -> bool {
+        let started = Instant::now();
+        let next = || self.retired.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        // Ends: each turn takes a keyspace out, and one that is put back ends it.
+        while let Some(keyspace) = next() {
+            if !self.take_apart(&keyspace, started + budget) || Arc::strong_count(&keyspace) > 1 {
+                // Not empty yet, or a reader may still look at the table that has it: come back later, so that freeing its index
+                // never falls to a worker.
+                self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(keyspace);
+                crossbeam_epoch::pin().flush();
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Removes the keys of a flushed keyspace from its index until `deadline`; whether it is empty.
+    fn take_apart(&self, keyspace: &Keyspace, deadline: Instant) -> bool {
+        let Some(index) = keyspace.index() else { return true };
+        // Ends: every pass over the index removes all keys it meets, and nobody adds any.
+        while !index.is_empty() {
+            let mut cursor = 0;
+            loop {
+                let guard = crossbeam_epoch::pin();
+                let mut addrs = Vec::new();
+                cursor = index.scan(cursor, &guard, |addr| addrs.push(addr));
+                for addr in addrs {
+                    self.take_out(keyspace, addr, &guard);
+                }
+                if Instant::now() >= deadline {
+                    return false;
+                }
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        true
+    }
+
+    fn take_out(&self, keyspace: &Keyspace, addr: crate::base::LogAddr, guard: &Guard) {
+        let Some(index) = keyspace.index() else { return };
+        let hash = self.hash(crate::log::record_at(&self.pool, addr).key);
+        let stripe = self.stripes.of(hash);
+        let mut held = stripe.lock();
+        if index.remove(hash, guard, |other| other == addr).is_some() {
+            let record = count_out(&self.pool, keyspace, stripe, &mut held, hash, addr);
+            if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
+                drop_object(&self.pool, &self.objects, object.id, guard);
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What can go wrong in the store.
+
+use crate::log::AppendError;
+use crate::pool::PoolError;
+use crate::recovery::Damage;
+
+/// Why a store operation did not happen. Nothing has changed when one is returned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The pool has no room for the write.
+    #[error("the pool is full")]
+    OutOfSpace,
+    /// The key holds another type.
+    #[error("operation against a key holding the wrong kind of value")]
+    WrongType,
+    /// A write that needs a commit batch of more than a segment.
+    #[error("the command writes {bytes} bytes at once, more than the {limit} bytes that this pool's segments can take")]
+    BatchTooLarge {
+        /// Bytes the batch would need.
+        bytes: u64,
+        /// The most that is possible.
+        limit: u64,
+    },
+    /// Damage found while the pool was read again.
+    #[error("the pool is damaged: {0}")]
+    Damaged(Damage),
+}
+
+impl From<AppendError> for StoreError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Full(_) => StoreError::OutOfSpace,
+            AppendError::TooLarge { bytes, limit } => StoreError::BatchTooLarge { bytes, limit },
+        }
+    }
+}
+
+/// Why a store cannot be opened. The pool is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The pool cannot be used.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// Damage below the durable end of the log.
+    #[error(
+        "{path} is damaged in {count} places, the first: {first}; see all with `fencepost pool check {path}`, \
+         restore the file from a copy, or start with --pool-damage salvage to go on with everything that is intact"
+    )]
+    Damaged {
+        /// The pool file.
+        path: String,
+        /// How many places.
+        count: usize,
+        /// One of them.
+        first: Damage,
+    },
+    /// The pool's map has room for so many databases only.
+    #[error("{wanted} databases were asked for, but a pool has at most {limit}; lower --databases")]
+    TooManyDatabases {
+        /// What was asked for.
+        wanted: u32,
+        /// What is possible.
+        limit: u32,
+    },
+}

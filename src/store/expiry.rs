@@ -1,0 +1,157 @@
+//! Removing expired keys: exactly those that are due, found through the stripes' deadlines, never by sampling.
+//!
+//! An expired record is its own tombstone: removing its key writes nothing. But before anyone may notice that a key has expired (a cycle that
+//! removes it, a read that does not find it), "expiry has gone by at least this time" is made durable, so that a wall clock set back over a
+//! restart brings no key back. That is a clock mark: one line, one fence, at most once per millisecond of time, and none for keys whose expiry
+//! lies below the last mark.
+
+use super::accounting::{count_garbage, count_out};
+use super::keyspaces::DbTable;
+use super::objects::Objects;
+use super::stripes::{Held, Stripe};
+use super::{Store, Worker};
+use crate::log::{Kind, NewRecord, record_at};
+use crate::pool::{Pool, Urgency};
+use crossbeam_epoch::Guard;
+use siphasher::sip::SipHasher13;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Removes at most `limit` keys of a held stripe that are due at `now_ms`; says how many.
+#[expect(clippy::too_many_arguments, reason = "shared by recovery, which has the parts of a store and no store yet")]
+pub(super) fn remove_due(
+    pool: &Pool,
+    hasher: &SipHasher13,
+    table: &DbTable,
+    objects: &Objects,
+    stripe: &Stripe,
+    held: &mut Held<'_>,
+    now_ms: u64,
+    limit: usize,
+    guard: &Guard,
+) -> usize {
+    let mut removed = 0;
+    // Ends: each turn takes a deadline out.
+    while removed < limit
+        && let Some((at_ms, keyspace_id, hash)) = stripe.pop_due(held, now_ms)
+    {
+        // A keyspace that was flushed since leaves its deadlines behind.
+        let Some(keyspace) = table.iter().find(|keyspace| keyspace.id == keyspace_id) else { continue };
+        let Some(index) = keyspace.index() else { continue };
+        let is_expired = |addr| {
+            let record = record_at(pool, addr);
+            record.expiry_ms == at_ms && hasher.hash(record.key) == hash
+        };
+        stripe.publishing_one();
+        if let Some(addr) = index.remove(hash, guard, is_expired) {
+            let record = count_out(pool, keyspace, stripe, held, hash, addr);
+            if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
+                drop_object(pool, objects, object.id, guard);
+            }
+            removed += 1;
+        }
+    }
+    removed
+}
+
+/// Forgets an object: its chunks are garbage.
+pub(super) fn drop_object(pool: &Pool, objects: &Objects, id: u64, guard: &Guard) {
+    let Some(table) = objects.remove(id, guard) else { return };
+    for &addr in table.chunks.iter().flatten() {
+        count_garbage(pool, addr, record_at(pool, addr).bytes());
+    }
+}
+
+/// Keys removed when a read meets an expired one: it takes more of its stripe's due keys along.
+const REMOVED_PER_READ: usize = 16;
+
+/// Keys removed from one stripe before its lock is let go for a moment.
+const REMOVED_PER_LOCK: usize = 64;
+
+impl Store {
+    /// Removes keys that are due at `now_ms`, for at most about `budget`; says how many. Writes one clock mark (one line, one fence) if
+    /// there are any.
+    pub fn expire_cycle(&self, now_ms: u64, budget: Duration) -> usize {
+        let due = |number: &u32| self.stripes.at(*number).next_deadline_ms() <= now_ms;
+        let mut numbers = (0..self.stripes.count()).filter(due).peekable();
+        if numbers.peek().is_none() {
+            return 0;
+        }
+        self.mark_clock(now_ms, now_ms);
+        let started = Instant::now();
+        let mut removed = 0;
+        for number in numbers {
+            // Ends: each turn removes keys, until a turn finds none or time is up.
+            loop {
+                let here = self.expire_stripe(number, now_ms, REMOVED_PER_LOCK);
+                removed += here;
+                if started.elapsed() >= budget {
+                    return removed;
+                }
+                if here < REMOVED_PER_LOCK {
+                    break;
+                }
+            }
+        }
+        removed
+    }
+
+    /// Removes keys of one stripe that are due, if nobody holds it.
+    pub(super) fn expire_stripe(&self, number: u32, now_ms: u64, limit: usize) -> usize {
+        let stripe = self.stripes.at(number);
+        let Some(mut held) = stripe.try_lock() else { return 0 };
+        let guard = crossbeam_epoch::pin();
+        let table = self.table.load(&guard);
+        let removed =
+            remove_due(&self.pool, &self.hasher, table, &self.objects, stripe, &mut held, now_ms, limit, &guard);
+        self.expired_keys.fetch_add(removed as u64, Ordering::Relaxed);
+        removed
+    }
+
+    /// A read has met a record that expired at `expiry_ms`: makes durable that time has come so far, and removes the keys of the stripe that
+    /// are due.
+    #[cold]
+    pub(super) fn expired_key_seen(&self, number: u32, expiry_ms: u64, now_ms: u64) {
+        self.mark_clock(expiry_ms, now_ms);
+        self.expire_stripe(number, now_ms, REMOVED_PER_READ);
+    }
+
+    /// Makes it durable that expiry has gone by `now_ms`, unless it is durable already that it has gone by `needed_ms`. A pool too full even
+    /// for that is no reason to keep expired keys.
+    fn mark_clock(&self, needed_ms: u64, now_ms: u64) {
+        // Acquire: pairs with the store below, after the fence.
+        if self.clock_floor_ms.load(Ordering::Acquire) >= needed_ms {
+            return;
+        }
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.clock_floor_ms.load(Ordering::Acquire) >= needed_ms {
+            return;
+        }
+        let Worker { writer, batch, .. } = &mut *marks;
+        batch.clear();
+        batch.push(&NewRecord {
+            kind: Kind::ClockMark,
+            flags: 0,
+            keyspace: 0,
+            version: 0,
+            expiry_ms: now_ms,
+            key: [&[], &[]],
+            value: &[],
+        });
+        match writer.commit(&self.pool, batch, Urgency::Frees) {
+            Ok(_) => self.clock_floor_ms.store(now_ms, Ordering::Release),
+            Err(error) => tracing::debug!(%error, "no clock mark"),
+        }
+    }
+
+    /// Whether expired keys are removed in the background (DEBUG SET-ACTIVE-EXPIRE).
+    pub fn set_active_expire(&self, on: bool) {
+        self.active_expire.store(on, Ordering::Relaxed);
+    }
+
+    /// Keys removed because they had expired, since the store was opened.
+    pub fn expired_keys(&self) -> u64 {
+        self.expired_keys.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,151 @@
+//! What the store tells about itself, for INFO and the log.
+
+use super::{Db, Store};
+use crate::persist::Medium;
+use crate::recovery::RecoveryReport;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+/// Counts of one database.
+#[derive(Debug, Clone, Default)]
+pub struct DbStats {
+    /// Keys, expired ones that are not yet removed included.
+    pub keys: u64,
+    /// Keys with an expiry.
+    pub expires: u64,
+    /// Mean remaining life of the keys with an expiry, in milliseconds.
+    pub avg_ttl_ms: u64,
+}
+
+/// What recovery did, as INFO reports it.
+#[derive(Debug, Clone, Default)]
+pub struct RecoveryFacts {
+    elapsed_ms: u64,
+    records: u64,
+    bytes: u64,
+    threads: u64,
+    unfinished: u64,
+    damaged: u64,
+}
+
+impl RecoveryFacts {
+    pub(super) fn new(report: &RecoveryReport) -> Self {
+        Self {
+            elapsed_ms: report.elapsed.as_millis() as u64,
+            records: report.records,
+            bytes: report.bytes,
+            threads: report.threads as u64,
+            unfinished: report.unfinished.len() as u64,
+            damaged: report.damage.len() as u64,
+        }
+    }
+}
+
+/// State of the pool and of the index.
+#[derive(Debug, Clone, Default)]
+pub struct StoreInfo {
+    /// `dax`, `file`, `tmpfs` or `dram`.
+    pub medium: &'static str,
+    /// Whether an acknowledged write survives power loss on it.
+    pub power_loss_safe: bool,
+    /// Whether an acknowledged write survives the end of the process.
+    pub process_kill_safe: bool,
+    /// What the unit of durability is.
+    pub granularity: &'static str,
+    /// `clwb`, `clflushopt`, `clflush` or `none`.
+    pub flush_instruction: &'static str,
+    /// The pool file; empty for anonymous memory.
+    pub path: String,
+    /// Size of the pool in bytes.
+    pub pool_bytes: u64,
+    /// Size of a segment in bytes.
+    pub segment_bytes: u64,
+    /// Segments in all.
+    pub segments: u64,
+    /// Segments that hold nothing.
+    pub segments_free: u64,
+    /// Of those, how many only deletes may take.
+    pub segments_reserved: u64,
+    /// Bytes of log in all segments.
+    pub log_bytes: u64,
+    /// Bytes of records that keys refer to.
+    pub live_bytes: u64,
+    /// Bytes of log that are not live.
+    pub garbage_bytes: u64,
+    /// DRAM of the indexes in bytes.
+    pub index_bytes: u64,
+    /// How long recovery took, in milliseconds.
+    pub recovery_ms: u64,
+    /// Records that recovery read.
+    pub recovery_records: u64,
+    /// Bytes of log that recovery read.
+    pub recovery_bytes: u64,
+    /// Threads that recovery used.
+    pub recovery_threads: u64,
+    /// Writes in flight when the last server ended.
+    pub recovery_unfinished: u64,
+    /// Damaged places that were passed over.
+    pub recovery_damaged: u64,
+    /// How many times the pool was opened.
+    pub openings: u64,
+    /// When a pool on a disk was last synced, in Unix milliseconds; `None` on other media, where acknowledged writes are as safe as
+    /// they will get.
+    pub last_sync_ms: Option<u64>,
+}
+
+impl Store {
+    /// Number of keys, expired ones that are not yet removed included: DBSIZE.
+    pub fn len(&self, db: Db) -> u64 {
+        self.table.load(&crossbeam_epoch::pin()).get(db).len()
+    }
+
+    /// Whether a database has no key.
+    pub fn is_empty(&self, db: Db) -> bool {
+        self.len(db) == 0
+    }
+
+    /// Counts for INFO keyspace.
+    pub fn db_stats(&self, db: Db) -> DbStats {
+        let guard = crossbeam_epoch::pin();
+        let keyspace = self.table.load(&guard).get(db);
+        let (expires, avg_ttl_ms) = keyspace.expires(self.clock.now_ms());
+        DbStats { keys: keyspace.len(), expires, avg_ttl_ms }
+    }
+
+    /// State of pool and index. Reads a counter for each segment.
+    pub fn info(&self) -> StoreInfo {
+        let guard = crossbeam_epoch::pin();
+        let region = self.pool.region();
+        let medium = region.medium();
+        let uses = self.pool.segment_ids().map(|id| self.pool.segment_use(id)).filter(|usage| usage.in_use);
+        let (log_bytes, live_bytes) =
+            uses.fold((0, 0), |(log, live), usage| (log + usage.used_bytes, live + usage.live_bytes));
+        let facts = self.recovery.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let indexes = self.table.load(&guard).iter().filter_map(|keyspace| keyspace.index());
+        StoreInfo {
+            medium: medium.name(),
+            power_loss_safe: medium.survives_power_loss(),
+            process_kill_safe: medium.survives_process_kill(),
+            granularity: region.granularity().name(),
+            flush_instruction: region.flush_instruction(),
+            path: region.path().map(|path| path.display().to_string()).unwrap_or_default(),
+            pool_bytes: region.len(),
+            segment_bytes: self.pool.segment_bytes(),
+            segments: u64::from(self.pool.segment_count()),
+            segments_free: u64::from(self.pool.free_segments()),
+            segments_reserved: u64::from(self.pool.reserved_segments()),
+            log_bytes,
+            live_bytes,
+            garbage_bytes: log_bytes.saturating_sub(live_bytes),
+            index_bytes: indexes.map(|index| index.bytes()).sum(),
+            recovery_ms: facts.elapsed_ms,
+            recovery_records: facts.records,
+            recovery_bytes: facts.bytes,
+            recovery_threads: facts.threads,
+            recovery_unfinished: facts.unfinished,
+            recovery_damaged: facts.damaged,
+            openings: self.pool.superblock().openings,
+            last_sync_ms: (medium == Medium::File).then(|| self.last_sync_ms.load(Ordering::Relaxed)),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Which keyspace each logical database is, and the index of each keyspace.
+
+use super::Db;
+use crate::index::{Index, IndexOptions};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// One keyspace: an id that records bear, and an index that is made on first use.
+pub struct Keyspace {
+    /// Never used again once FLUSHDB has retired it.
+    pub id: u32,
+    index: OnceLock<Index>,
+    /// Keys with an expiry.
+    expires: AtomicU64,
+    /// Sum of their expiry times, in wrapping milliseconds.
+    deadline_sum_ms: AtomicU64,
+}
+
+impl Keyspace {
+    /// An empty keyspace.
+    pub fn new(id: u32) -> Self {
+        Self { id, index: OnceLock::new(), expires: AtomicU64::new(0), deadline_sum_ms: AtomicU64::new(0) }
+    }
+
+    /// Its index, if anything was ever stored.
+    #[inline]
+    pub fn index(&self) -> Option<&Index> {
+        self.index.get()
+    }
+
+    /// Its index, made now if need be.
+    ///
+    /// # Panics
+    /// If the system has no address space left for it.
+    pub fn index_or_make(&self, options: &IndexOptions) -> &Index {
+        self.index.get_or_init(|| Index::new(options).expect("the system grants address space for an index"))
+    }
+
+    /// Number of keys.
+    pub fn len(&self) -> u64 {
+        self.index().map_or(0, Index::len)
+    }
+
+    /// Counts a key with an expiry in.
+    pub fn count_deadline(&self, at_ms: u64) {
+        self.expires.fetch_add(1, Ordering::Relaxed);
+        self.deadline_sum_ms.fetch_add(at_ms, Ordering::Relaxed);
+    }
+
+    /// Counts a key with an expiry out.
+    pub fn uncount_deadline(&self, at_ms: u64) {
+        self.expires.fetch_sub(1, Ordering::Relaxed);
+        self.deadline_sum_ms.fetch_sub(at_ms, Ordering::Relaxed);
+    }
+
+    /// Number of keys with an expiry, and their mean remaining life at `now_ms` in milliseconds.
+    pub fn expires(&self, now_ms: u64) -> (u64, u64) {
+        let expires = self.expires.load(Ordering::Relaxed);
+        let sum = self.deadline_sum_ms.load(Ordering::Relaxed);
+        (expires, sum.checked_div(expires).map_or(0, |mean| mean.saturating_sub(now_ms)))
+    }
+}
+
+/// The keyspace of each database. Replaced whole by FLUSHDB and SWAPDB, while all stripes are held.
+#[derive(Clone)]
+pub struct DbTable {
+    keyspaces: Vec<Arc<Keyspace>>,
+}
+
+impl DbTable {
+    /// Fresh keyspaces of these ids, for databases 0, 1, ...
+    pub fn new(ids: &[u32]) -> Self {
+        Self { keyspaces: ids.iter().map(|&id| Arc::new(Keyspace::new(id))).collect() }
+    }
+
+    /// The keyspace of `db`.
+    ///
+    /// # Panics
+    /// If `db` is not below [`DbTable::len`]: commands check it.
+    #[inline]
+    pub fn get(&self, db: Db) -> &Arc<Keyspace> {
+        &self.keyspaces[db as usize]
+    }
+
+    /// How many databases there are.
+    pub fn len(&self) -> u32 {
+        self.keyspaces.len() as u32
+    }
+
+    /// All keyspaces, database 0 first.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Keyspace>> {
+        self.keyspaces.iter()
+    }
+
+    /// From keyspace id to keyspace.
+    pub fn by_id(&self) -> HashMap<u32, Arc<Keyspace>> {
+        self.keyspaces.iter().map(|keyspace| (keyspace.id, Arc::clone(keyspace))).collect()
+    }
+
+    /// Puts another keyspace in the place of `db` and returns the former one.
+    pub fn replace(&mut self, db: Db, keyspace: Keyspace) -> Arc<Keyspace> {
+        std::mem::replace(&mut self.keyspaces[db as usize], Arc::new(keyspace))
+    }
+
+    /// Exchanges two databases.
+    pub fn swap(&mut self, a: Db, b: Db) {
+        self.keyspaces.swap(a as usize, b as usize);
+    }
+}

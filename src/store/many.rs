@@ -1,0 +1,55 @@
+//! Several independent writes in one commit batch: one fence for a whole pipeline of plain SETs.
+
+use super::read::RUN;
+use super::txn::HeldStripes;
+use super::{Key, Store, StoreError, Worker};
+use crate::base::LogAddr;
+use crossbeam_epoch::Guard;
+
+impl Store {
+    /// Sets each key to its value, without expiry. All of them are durable before any is visible, with one fence; readers may see one
+    /// changed before another, as these are separate commands. Values must be at most [`Store::inline_max`] long; at most [`RUN`] pairs.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfSpace`] or [`StoreError::BatchTooLarge`]: nothing has happened then.
+    ///
+    /// # Panics
+    /// If there are none, or more than [`RUN`].
+    pub fn set_independent(
+        &self,
+        worker: &mut Worker,
+        pairs: &[(Key<'_>, &[u8])],
+        now_ms: u64,
+        guard: &Guard,
+    ) -> Result<(), StoreError> {
+        let mut hashes = [0u64; RUN];
+        let hashes = &mut hashes[..pairs.len()];
+        for (hash, (key, _)) in hashes.iter_mut().zip(pairs) {
+            *hash = self.hash(key.name);
+        }
+        self.warm(pairs, hashes, guard);
+        let mut numbers = [0u32; RUN];
+        let numbers = &mut numbers[..pairs.len()];
+        for (number, &hash) in numbers.iter_mut().zip(&*hashes) {
+            *number = self.stripes.number(hash);
+        }
+        let held: HeldStripes<'_> = self.lock_stripes(numbers);
+        let mut txn = self.begin(worker, held, now_ms, guard);
+        for ((key, value), &hash) in pairs.iter().zip(&*hashes) {
+            txn.stage_independent(*key, hash, value);
+        }
+        txn.commit()
+    }
+
+    /// Asks for the cache lines that publishing these keys will touch (buckets, and the records that are there now), so that the misses
+    /// overlap instead of following one another.
+    fn warm(&self, pairs: &[(Key<'_>, &[u8])], hashes: &[u64], guard: &Guard) {
+        let table = self.table.load(guard);
+        let Some(index) = table.get(pairs[0].0.db).index() else { return };
+        // Header and key may straddle a line.
+        let prefetch = |addr: LogAddr| self.pool.region().prefetch(addr.offset(), 2);
+        let mut none = [None; RUN];
+        // No candidate is taken for a match: the point is what was asked for on the way.
+        index.get_batch(hashes, guard, prefetch, |_, _| false, &mut none[..hashes.len()]);
+    }
+}

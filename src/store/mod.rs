@@ -1,0 +1,126 @@
+//! What commands talk to: keys, values and expiry over the index and the log.
+//!
+//! Reads take no lock; they return [`Entry`] values that borrow immutable records from the pool for as long as the epoch guard is
+//! pinned. Writes go through a [`Txn`]: lock the stripes of the keys, look, stage records, commit. Commit is one batch and one fence; only
+//! then does the index change.
+//!
+//! DRAM holds the index, the stripes, and for long strings where their chunks are: all of it is rebuilt from the pool by recovery.
+#![forbid(unsafe_code)]
+
+mod accounting;
+mod databases;
+mod entry;
+mod error;
+mod expiry;
+mod info;
+mod keyspaces;
+mod maintenance;
+mod many;
+mod objects;
+mod open;
+mod read;
+mod rebuild;
+mod stripes;
+mod txn;
+
+#[cfg(test)]
+mod tests;
+
+pub use entry::{Entry, StrValue};
+pub use error::{OpenError, StoreError};
+pub use info::{DbStats, StoreInfo};
+pub use maintenance::Maintenance;
+pub use open::StoreOptions;
+pub use read::RUN;
+pub use txn::{NewValue, Txn, Worker};
+
+use crate::base::{Clock, EpochCell};
+use crate::index::IndexOptions;
+use crate::pool::Pool;
+use keyspaces::{DbTable, Keyspace};
+use objects::Objects;
+use siphasher::sip::SipHasher13;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use stripes::Stripes;
+
+/// The number of a logical database, as `SELECT` takes it.
+pub type Db = u32;
+
+/// A key in a logical database.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'a> {
+    /// The logical database; must be below [`Store::databases`].
+    pub db: Db,
+    /// The key's bytes.
+    pub name: &'a [u8],
+}
+
+/// Values up to this many bytes lie in their key's record, where the segments are large enough; longer ones are cut into chunks of this size.
+pub const INLINE_MAX_BYTES: usize = 64 * 1024;
+
+/// A store over one pool. Shared by all threads; each writes with a [`Worker`] of its own.
+pub struct Store {
+    pool: Pool,
+    hasher: SipHasher13,
+    stripes: Stripes,
+    table: EpochCell<DbTable>,
+    objects: Objects,
+    index_options: IndexOptions,
+    clock: Clock,
+    /// Databases served; the table has all that a pool can map.
+    databases: u32,
+    next_object: AtomicU64,
+    chunk_shift: u8,
+    active_expire: AtomicBool,
+    expired_keys: AtomicU64,
+    /// When [`Store::sync`] last began that succeeded; the opening counts as one.
+    last_sync_ms: AtomicU64,
+    /// Writes clock marks.
+    marks: Mutex<Worker>,
+    /// Held shared by who appends without holding a stripe, exclusively by who reads the whole pool.
+    appending: RwLock<()>,
+    /// Expiry has durably gone by this time.
+    clock_floor_ms: AtomicU64,
+    /// Keyspaces that were flushed and wait to be taken apart.
+    retired: Mutex<Vec<Arc<Keyspace>>>,
+    recovery: Mutex<info::RecoveryFacts>,
+}
+
+impl Store {
+    /// What a thread needs to write to this store. Give it back with [`Store::close_worker`].
+    pub fn worker(&self) -> Worker {
+        Worker::default()
+    }
+
+    /// The pool beneath.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The clock that expiry goes by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// How many logical databases there are.
+    pub fn databases(&self) -> u32 {
+        self.databases
+    }
+
+    /// The longest value that lies in its key's record, in bytes; also the chunk size of longer ones.
+    #[inline]
+    pub fn inline_max(&self) -> usize {
+        1 << self.chunk_shift
+    }
+
+    #[inline]
+    fn hash(&self, name: &[u8]) -> u64 {
+        self.hasher.hash(name)
+    }
+
+    fn new_object(&self) -> u64 {
+        // Relaxed: only uniqueness matters.
+        self.next_object.fetch_add(1, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,188 @@
+//! Opening a store: pool, recovery, and back again at the end.
+
+use super::info::RecoveryFacts;
+use super::rebuild::{Rebuilt, rebuild};
+use super::{INLINE_MAX_BYTES, OpenError, Store, StoreError, Worker};
+use crate::base::{Clock, EpochCell};
+use crate::index::IndexOptions;
+use crate::pool::format::MAX_DATABASES;
+use crate::pool::{Pool, PoolOptions};
+use crate::recovery::{Progress, RecoveryReport};
+use siphasher::sip::SipHasher13;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
+
+/// How to open a store.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// The pool, and what a new one is like.
+    pub pool: PoolOptions,
+    /// Logical databases to serve.
+    pub databases: u32,
+    /// Threads that recovery uses.
+    pub recovery_threads: usize,
+    /// Go on with what is intact when there is damage, instead of refusing.
+    pub salvage: bool,
+}
+
+impl StoreOptions {
+    /// A store in anonymous memory, for tests and for the DRAM-only mode.
+    pub fn dram(bytes: u64) -> Self {
+        let pool = PoolOptions {
+            path: None,
+            bytes,
+            segment_bytes: None,
+            stripes: 1 << 12,
+            now_ms: 0,
+            region: crate::persist::RegionOptions::default(),
+        };
+        Self { pool, databases: 16, recovery_threads: 1, salvage: false }
+    }
+}
+
+/// Smallest record that a key can have, in bytes: bounds how many an index may get.
+const MIN_RECORD_BYTES: u64 = 32;
+
+impl Store {
+    /// Opens the pool, or makes it, and rebuilds everything from it. Recovery itself writes nothing; when it has succeeded the opening is
+    /// recorded in the superblock, and segments that the last user left open are sealed.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the pool is as it was.
+    pub fn open(options: &StoreOptions, clock: Clock, progress: &Progress) -> Result<Store, OpenError> {
+        let limit = MAX_DATABASES as u32;
+        if options.databases > limit {
+            return Err(OpenError::TooManyDatabases { wanted: options.databases, limit });
+        }
+        let (pool, _created) = Pool::open_or_create(&options.pool)?;
+        Self::recover(pool, options, clock, progress)
+    }
+
+    /// A store over `bytes` of anonymous memory: for tests.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the system has not so much memory.
+    pub fn in_memory(bytes: u64, clock: Clock) -> Result<Store, OpenError> {
+        Self::open(&StoreOptions::dram(bytes), clock, &Progress::default())
+    }
+
+    /// As [`Store::open`], with a pool that is open already (such as the image of a crash).
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`].
+    pub fn recover(pool: Pool, options: &StoreOptions, clock: Clock, progress: &Progress) -> Result<Store, OpenError> {
+        let index_options = IndexOptions {
+            stripe_bits: pool.stripe_count().trailing_zeros(),
+            max_entries: pool.region().len() / MIN_RECORD_BYTES,
+        };
+        let superblock = pool.superblock();
+        // All databases, served or not: what is in the others is kept for the day they are served again.
+        let ids = &superblock.keyspaces;
+        let rebuilt = rebuild(&pool, &index_options, ids, options.recovery_threads.max(1), clock.now_ms(), progress);
+        let Rebuilt { table, stripes, objects, next_object, clock_floor_ms, report } = rebuilt;
+        Self::judge(&pool, &report, options.salvage)?;
+        clock.raise_floor(clock_floor_ms);
+        pool.record_opening(clock_floor_ms);
+        for &(id, end) in &report.unsealed {
+            pool.seal_segment(id, end);
+        }
+        pool.region().fence();
+        let opened_ms = clock.now_ms();
+        // A chunk must leave room for others in its segment.
+        let chunk_bytes = (INLINE_MAX_BYTES as u64).min(pool.segment_bytes() / 4);
+        Ok(Store {
+            hasher: SipHasher13::new_with_key(pool.hash_key()),
+            stripes,
+            table: EpochCell::new(table),
+            objects,
+            index_options,
+            clock,
+            databases: options.databases,
+            next_object: AtomicU64::new(next_object),
+            marks: Mutex::default(),
+            appending: RwLock::default(),
+            clock_floor_ms: AtomicU64::new(clock_floor_ms),
+            chunk_shift: chunk_bytes.ilog2() as u8,
+            active_expire: AtomicBool::new(true),
+            expired_keys: AtomicU64::new(0),
+            last_sync_ms: AtomicU64::new(opened_ms),
+            retired: Mutex::default(),
+            recovery: Mutex::new(RecoveryFacts::new(&report)),
+            pool,
+        })
+    }
+
+    /// Refuses damage, or tells of it when it is to be salvaged.
+    fn judge(pool: &Pool, report: &RecoveryReport, salvage: bool) -> Result<(), OpenError> {
+        for damage in &report.damage {
+            tracing::error!(%damage, "damage in the pool");
+        }
+        match report.damage.first() {
+            Some(first) if !salvage => Err(OpenError::Damaged {
+                path: pool.region().path().map(|path| path.display().to_string()).unwrap_or_default(),
+                count: report.damage.len(),
+                first: first.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Throws the index away and rebuilds it from the pool through recovery (DEBUG RELOAD), as a restart would. Writers wait meanwhile;
+    /// readers see the former state until the new one is complete.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`]: everything stays as it was.
+    pub fn reload(&self) -> Result<(), StoreError> {
+        // Nobody may append while the segments are read: neither values being prepared, nor transactions, nor clock marks.
+        let _appending = self.appending.write().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.stripes.lock_all();
+        let _marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = crossbeam_epoch::pin();
+        let ids = &self.pool.superblock().keyspaces;
+        let now_ms = self.clock.now_ms();
+        let rebuilt = rebuild(&self.pool, &self.index_options, ids, 1, now_ms, &Progress::default());
+        if let Some(damage) = rebuilt.report.damage.first() {
+            return Err(StoreError::Damaged(damage.clone()));
+        }
+        for (number, mine) in held.iter_mut().enumerate() {
+            let theirs = std::mem::take(&mut *rebuilt.stripes.at(number as u32).lock());
+            self.stripes.at(number as u32).replace_data(mine, theirs);
+        }
+        self.objects.replace_all(rebuilt.objects, &guard);
+        self.next_object.fetch_max(rebuilt.next_object, Ordering::Relaxed);
+        let facts = RecoveryFacts::new(&rebuilt.report);
+        *self.recovery.lock().unwrap_or_else(PoisonError::into_inner) = facts;
+        // Keyspaces in `retired` are not in the new table, and what they held is not counted as live any more.
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.table.replace(rebuilt.table, &guard);
+        Ok(())
+    }
+
+    /// Seals the worker's open segment: it will not write any more.
+    pub fn close_worker(&self, worker: &mut Worker) {
+        worker.writer.close(&self.pool);
+        self.pool.region().fence();
+    }
+
+    /// Records a clean shutdown and, on a file, hands everything to the disk. After all workers were closed.
+    ///
+    /// # Errors
+    /// The file could not be synced.
+    pub fn close(&self) -> std::io::Result<()> {
+        self.close_worker(&mut self.marks.lock().unwrap_or_else(PoisonError::into_inner));
+        self.pool.record_close(self.clock.now_ms());
+        self.pool.region().sync()
+    }
+
+    /// Hands everything to the disk where the medium is a file (SAVE); elsewhere it is durable already.
+    ///
+    /// # Errors
+    /// The file could not be synced.
+    pub fn sync(&self) -> std::io::Result<()> {
+        let started_ms = self.clock.now_ms();
+        self.pool.region().sync()?;
+        // Relaxed: a maximum of a single word that carries no other data.
+        self.last_sync_ms.fetch_max(started_ms, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! Reading: lock-free, and of one moment where several keys are asked for at once.
+
+use super::keyspaces::DbTable;
+use super::{Db, Entry, Key, Store};
+use crate::base::LogAddr;
+use crate::log::{Kind, Record, record_at};
+use crossbeam_epoch::Guard;
+
+/// Keys whose memory accesses are overlapped at a time.
+pub const RUN: usize = 32;
+
+/// Tries without locks before a read of several keys takes their stripes.
+const OPTIMISTIC_TRIES: usize = 8;
+
+impl Store {
+    /// Looks a key up. Lock-free: one index probe and one record. `now_ms` decides about expiry.
+    #[inline]
+    pub fn read<'g>(&'g self, key: Key<'_>, now_ms: u64, guard: &'g Guard) -> Option<Entry<'g>> {
+        let hash = self.hash(key.name);
+        if self.stripes.exclusive().1 {
+            self.stripes.of(hash).wait_for_publisher();
+        }
+        self.entry(self.table.load(guard), key, hash, now_ms, guard)
+    }
+
+    /// The live entry of a key.
+    #[inline]
+    pub(super) fn entry<'g>(
+        &'g self,
+        table: &DbTable,
+        key: Key<'_>,
+        hash: u64,
+        now_ms: u64,
+        guard: &'g Guard,
+    ) -> Option<Entry<'g>> {
+        let index = table.get(key.db).index()?;
+        // Ends: it goes round again only when the key's object was replaced since its head was found.
+        loop {
+            let mut found = None;
+            index.get(hash, guard, |addr| {
+                let record = record_at(&self.pool, addr);
+                let same = record.key == key.name;
+                found = same.then_some(record);
+                same
+            })?;
+            let record = found?;
+            if record.expired(now_ms) {
+                self.expired_key_seen(self.stripes.number(hash), record.expiry_ms, now_ms);
+                return None;
+            }
+            if let Some(entry) = self.entry_of(record, guard) {
+                return Some(entry);
+            }
+        }
+    }
+
+    /// The entry of a record that the index leads to; `None` if it is a long string that has gone meanwhile.
+    #[inline]
+    fn entry_of<'g>(&'g self, record: Record<'g>, guard: &'g Guard) -> Option<Entry<'g>> {
+        let table = match record.kind {
+            Kind::ObjectHead => Some(self.objects.get(record.object().ok()?.id, guard)?),
+            _ => None,
+        };
+        Some(Entry { pool: &self.pool, record, table })
+    }
+
+    fn entry_at<'g>(&'g self, addr: LogAddr, guard: &'g Guard) -> Option<Entry<'g>> {
+        self.entry_of(record_at(&self.pool, addr), guard)
+    }
+
+    /// Looks several keys up, each for itself, their memory accesses overlapped. `out` must have a place for each key.
+    pub fn read_batch<'g>(&'g self, keys: &[Key<'_>], now_ms: u64, guard: &'g Guard, out: &mut [Option<Entry<'g>>]) {
+        let before = self.stripes.exclusive();
+        if !before.1 {
+            self.read_overlapped(keys, now_ms, guard, out);
+            // Unchanged: no write of several keys was published meanwhile, so no half of one was seen.
+            if self.stripes.exclusive() == before {
+                return;
+            }
+        }
+        for (key, place) in keys.iter().zip(out) {
+            *place = self.read(*key, now_ms, guard);
+        }
+    }
+
+    fn read_overlapped<'g>(&'g self, keys: &[Key<'_>], now_ms: u64, guard: &'g Guard, out: &mut [Option<Entry<'g>>]) {
+        let table = self.table.load(guard);
+        for (run, out) in keys.chunks(RUN).zip(out.chunks_mut(RUN)) {
+            let index = table.get(run[0].db).index();
+            let (Some(index), true) = (index, run.iter().all(|key| key.db == run[0].db)) else {
+                for (key, place) in run.iter().zip(out) {
+                    *place = self.entry(table, *key, self.hash(key.name), now_ms, guard);
+                }
+                continue;
+            };
+            let (mut hashes, mut found, mut records) = ([0; RUN], [None; RUN], [const { None }; RUN]);
+            for (hash, key) in hashes.iter_mut().zip(run) {
+                *hash = self.hash(key.name);
+            }
+            let prefetch = |addr: LogAddr| self.pool.region().prefetch(addr.offset(), 2);
+            let is_match = |i: usize, addr| {
+                let record = record_at(&self.pool, addr);
+                let same = record.key == run[i].name;
+                if same {
+                    records[i] = Some(record);
+                }
+                same
+            };
+            index.get_batch(&hashes[..run.len()], guard, prefetch, is_match, &mut found[..run.len()]);
+            for (i, (key, place)) in run.iter().zip(out).enumerate() {
+                *place = match (found[i], records[i]) {
+                    (None, _) => None,
+                    (_, Some(record)) if record.kind == Kind::String && !record.expired(now_ms) => {
+                        self.entry_of(record, guard)
+                    }
+                    // Expired, or long: the plain way knows what to do.
+                    _ => self.entry(table, *key, hashes[i], now_ms, guard),
+                };
+            }
+        }
+    }
+
+    /// Looks several keys up so that all entries are of one moment: no half of a multi-key write is seen, nor an older state of one key
+    /// beside a newer one of another.
+    pub fn read_many<'g>(&'g self, keys: &[Key<'_>], now_ms: u64, guard: &'g Guard) -> Vec<Option<Entry<'g>>> {
+        let mut numbers: Vec<u32> = keys.iter().map(|key| self.stripes.number(self.hash(key.name))).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut entries = vec![None; keys.len()];
+        let mut sequences = Vec::with_capacity(numbers.len());
+        for _ in 0..OPTIMISTIC_TRIES {
+            sequences.clear();
+            sequences.extend(numbers.iter().map(|&number| self.stripes.at(number).sequence()));
+            if sequences.iter().any(|sequence| sequence % 2 == 1) {
+                std::thread::yield_now();
+                continue;
+            }
+            self.read_overlapped(keys, now_ms, guard, &mut entries);
+            // The index's loads are Acquire, so the counters read now are not older than the words.
+            if numbers.iter().zip(&sequences).all(|(&number, &seen)| self.stripes.at(number).sequence() == seen) {
+                return entries;
+            }
+        }
+        // Writers keep coming: hold them off.
+        let _held: Vec<_> = numbers.iter().map(|&number| self.stripes.at(number).lock()).collect();
+        self.read_overlapped(keys, now_ms, guard, &mut entries);
+        entries
+    }
+
+    /// One step of SCAN: calls `emit` for the live keys of one bucket and returns the next cursor, 0 at the end. A key that is there
+    /// throughout a whole scan is emitted at least once, whatever else happens.
+    pub fn scan<'g>(
+        &'g self,
+        db: Db,
+        cursor: u64,
+        now_ms: u64,
+        guard: &'g Guard,
+        emit: &mut dyn FnMut(Entry<'g>),
+    ) -> u64 {
+        let Some(index) = self.table.load(guard).get(db).index() else { return 0 };
+        index.scan(cursor, guard, |addr| match self.entry_at(addr, guard) {
+            Some(entry) if !entry.record.expired(now_ms) => emit(entry),
+            Some(entry) => {
+                let number = self.stripes.number(self.hash(entry.key()));
+                self.expired_key_seen(number, entry.record.expiry_ms, now_ms);
+            }
+            None => {}
+        })
+    }
+
+    /// A random live key.
+    pub fn random<'g>(&'g self, db: Db, now_ms: u64, guard: &'g Guard) -> Option<Entry<'g>> {
+        // Expired keys that are not removed yet are passed over, but not for ever.
+        const TRIES: usize = 100;
+        let index = self.table.load(guard).get(db).index()?;
+        for _ in 0..TRIES {
+            let addr = index.random(&mut self.random_source(), guard)?;
+            match self.entry_at(addr, guard) {
+                Some(entry) if !entry.record.expired(now_ms) => return Some(entry),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// A generator of its own for each call, seeded by the system.
+    fn random_source(&self) -> impl FnMut() -> u64 + use<> {
+        use std::hash::{BuildHasher, RandomState};
+        let state = RandomState::new();
+        let mut counter = 0u64;
+        move || {
+            counter += 1;
+            state.hash_one(counter)
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! From records to a store: what recovery finds is put into fresh indexes, stripes and objects.
+//!
+//! For each key the highest version wins, whatever the order records come in; tombstones and expired records win like any other
+//! and are taken out at the end. Chunks attach to the objects whose heads won. Losers are simply not counted as live.
+
+use super::accounting::{count_in, count_live, count_out};
+use super::expiry::remove_due;
+use super::keyspaces::{DbTable, Keyspace};
+use super::objects::{ChunkTable, Objects};
+use super::stripes::Stripes;
+use crate::base::LogAddr;
+use crate::index::{IndexOptions, Upsert};
+use crate::log::{Kind, Record, record_at};
+use crate::pool::Pool;
+use crate::recovery::{Progress, RecoveryReport, Visitor, scan_pool};
+use siphasher::sip::SipHasher13;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A store's DRAM state, made from the pool alone.
+pub(super) struct Rebuilt {
+    pub(super) table: DbTable,
+    pub(super) stripes: Stripes,
+    pub(super) objects: Objects,
+    /// Above every object id in the pool.
+    pub(super) next_object: u64,
+    /// The latest time that expiry is known to have reached.
+    pub(super) clock_floor_ms: u64,
+    pub(super) report: RecoveryReport,
+}
+
+/// What all scanning threads share.
+struct Target<'p> {
+    pool: &'p Pool,
+    hasher: SipHasher13,
+    index_options: IndexOptions,
+    keyspaces: HashMap<u32, Arc<Keyspace>>,
+    stripes: Stripes,
+}
+
+/// A key's record that decides something once all records are known.
+struct Pending {
+    keyspace: u32,
+    hash: u64,
+    addr: LogAddr,
+}
+
+/// A chunk record.
+struct Chunk {
+    object: u64,
+    number: u64,
+    version: u64,
+    addr: LogAddr,
+}
+
+/// What one scanning thread collects.
+struct Collector<'t, 'p> {
+    target: &'t Target<'p>,
+    tombstones: Vec<Pending>,
+    heads: Vec<Pending>,
+    chunks: Vec<Chunk>,
+    max_object: u64,
+    clock_floor_ms: u64,
+}
+
+impl<'t, 'p> Collector<'t, 'p> {
+    fn new(target: &'t Target<'p>) -> Self {
+        Self { target, tombstones: Vec::new(), heads: Vec::new(), chunks: Vec::new(), max_object: 0, clock_floor_ms: 0 }
+    }
+
+    /// A record of a key: into the index if it is the newest so far.
+    fn key_record(&mut self, addr: LogAddr, record: Record<'p>) {
+        let Target { pool, hasher, stripes, index_options, keyspaces } = self.target;
+        // A keyspace that no database maps to was flushed: its records are garbage.
+        let Some(keyspace) = keyspaces.get(&record.keyspace) else { return };
+        let hash = hasher.hash(record.key);
+        let guard = crossbeam_epoch::pin();
+        let stripe = stripes.of(hash);
+        let mut held = stripe.lock();
+        held.version = held.version.max(record.version);
+        let index = keyspace.index_or_make(index_options);
+        let same_key = |other| record_at(pool, other).key == record.key;
+        let newer = |other| record.version > record_at(pool, other).version;
+        let loser = match index.upsert_if(hash, addr, &guard, same_key, newer) {
+            Upsert::Inserted => None,
+            Upsert::Replaced(old) => Some(old),
+            Upsert::Kept(_) => return,
+        };
+        if let Some(old) = loser {
+            count_out(pool, keyspace, stripe, &mut held, hash, old);
+        }
+        count_in(pool, keyspace, stripe, &mut held, hash, addr);
+        drop(held);
+        let pending = Pending { keyspace: record.keyspace, hash, addr };
+        match record.kind {
+            Kind::Tombstone => self.tombstones.push(pending),
+            Kind::ObjectHead => self.heads.push(pending),
+            _ => {}
+        }
+    }
+
+    fn chunk_record(&mut self, addr: LogAddr, record: Record<'p>) {
+        if let Ok((object, number)) = record.chunk_key() {
+            self.max_object = self.max_object.max(object);
+            self.chunks.push(Chunk { object, number, version: record.version, addr });
+        }
+    }
+}
+
+impl<'p> Visitor<'p> for Collector<'_, 'p> {
+    fn record(&mut self, addr: LogAddr, record: Record<'p>) {
+        match record.kind {
+            Kind::String | Kind::Tombstone => self.key_record(addr, record),
+            Kind::ObjectHead => {
+                if let Ok(object) = record.object() {
+                    self.max_object = self.max_object.max(object.id);
+                    self.key_record(addr, record);
+                }
+            }
+            Kind::Chunk => self.chunk_record(addr, record),
+            Kind::ClockMark => self.clock_floor_ms = self.clock_floor_ms.max(record.expiry_ms),
+        }
+    }
+}
+
+/// Reads the whole pool with `threads` threads. `keyspace_ids` are those of databases 0, 1, ...; writes nothing to the pool.
+pub(super) fn rebuild(
+    pool: &Pool,
+    index_options: &IndexOptions,
+    keyspace_ids: &[u32],
+    threads: usize,
+    now_ms: u64,
+    progress: &Progress,
+) -> Rebuilt {
+    pool.reset_live();
+    let table = DbTable::new(keyspace_ids);
+    let target = Target {
+        pool,
+        hasher: SipHasher13::new_with_key(pool.hash_key()),
+        index_options: index_options.clone(),
+        keyspaces: table.by_id(),
+        stripes: Stripes::new(pool.stripe_count()),
+    };
+    let mut collectors: Vec<Collector<'_, '_>> = (0..threads).map(|_| Collector::new(&target)).collect();
+    let mut report = scan_pool(pool, &mut collectors, progress);
+    let started = std::time::Instant::now();
+    let next_object = 1 + collectors.iter().map(|collector| collector.max_object).max().unwrap_or(0);
+    let clock_floor_ms = collectors.iter().map(|collector| collector.clock_floor_ms).max().unwrap_or(0);
+    let objects = attach_chunks(&target, &mut collectors);
+    remove_tombstones(&target, &collectors);
+    drop(collectors);
+    let expired_at_ms = now_ms.max(clock_floor_ms).max(pool.superblock().clock_floor_ms);
+    for number in 0..target.stripes.count() {
+        let stripe = target.stripes.at(number);
+        let guard = crossbeam_epoch::pin();
+        remove_due(
+            pool,
+            &target.hasher,
+            &table,
+            &objects,
+            stripe,
+            &mut stripe.lock(),
+            expired_at_ms,
+            usize::MAX,
+            &guard,
+        );
+    }
+    report.elapsed += started.elapsed();
+    Rebuilt { table, stripes: target.stripes, objects, next_object, clock_floor_ms: expired_at_ms, report }
+}
+
+/// Makes the objects whose heads won, and gives each the newest of its chunks.
+fn attach_chunks(target: &Target<'_>, collectors: &mut [Collector<'_, '_>]) -> Objects {
+    let mut tables: HashMap<u64, ChunkTable> = HashMap::new();
+    for pending in collectors.iter().flat_map(|collector| &collector.heads) {
+        if is_current(target, pending)
+            && let Ok(object) = record_at(target.pool, pending.addr).object()
+        {
+            tables.insert(object.id, ChunkTable::zeros(object.len, object.chunk_shift));
+        }
+    }
+    let mut versions: HashMap<(u64, u64), u64> = HashMap::new();
+    for chunk in collectors.iter_mut().flat_map(|collector| std::mem::take(&mut collector.chunks)) {
+        // An object without a head: its chunks were written for a value that was never set, or is gone.
+        let Some(table) = tables.get_mut(&chunk.object) else { continue };
+        table.version = table.version.max(chunk.version);
+        let newest = versions.entry((chunk.object, chunk.number)).or_insert(0);
+        let place = usize::try_from(chunk.number).ok().and_then(|number| table.chunks.get_mut(number));
+        if let Some(place) = place.filter(|_| chunk.version > *newest) {
+            *newest = chunk.version;
+            *place = Some(chunk.addr);
+        }
+    }
+    let objects = Objects::default();
+    for (id, table) in tables {
+        for &addr in table.chunks.iter().flatten() {
+            count_live(target.pool, addr, record_at(target.pool, addr).bytes());
+        }
+        objects.set(id, table, &crossbeam_epoch::pin());
+    }
+    objects
+}
+
+/// Whether the index still leads to this record: no newer one of its key was found.
+fn is_current(target: &Target<'_>, pending: &Pending) -> bool {
+    let index = target.keyspaces.get(&pending.keyspace).and_then(|keyspace| keyspace.index());
+    index.is_some_and(|index| index.get(pending.hash, &crossbeam_epoch::pin(), |addr| addr == pending.addr).is_some())
+}
+
+fn remove_tombstones(target: &Target<'_>, collectors: &[Collector<'_, '_>]) {
+    for pending in collectors.iter().flat_map(|collector| &collector.tombstones) {
+        if let Some(index) = target.keyspaces.get(&pending.keyspace).and_then(|keyspace| keyspace.index()) {
+            let _held = target.stripes.of(pending.hash).lock();
+            index.remove(pending.hash, &crossbeam_epoch::pin(), |addr| addr == pending.addr);
+        }
+    }
+}

@@ -1,0 +1,593 @@
+//! Writing: lock the stripes, look, stage records, commit.
+//!
+//! The order that everything rests on is in [`Txn::commit`]: the batch is durable before the index changes, and the index has changed
+//! before the caller can answer.
+
+use super::accounting::{count_garbage, count_in, count_live, count_out};
+use super::expiry::drop_object;
+use super::keyspaces::DbTable;
+use super::objects::ChunkTable;
+use super::stripes::Held;
+use super::{Db, Entry, Key, Store, StoreError, StrValue};
+use crate::base::LogAddr;
+use crate::log::format::{FLAG_RAW, record_bytes};
+use crate::log::{BatchBuilder, Kind, NewRecord, Object, ObjectType, Record, Writer, record_at};
+use crate::pool::Urgency;
+use crossbeam_epoch::Guard;
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+/// What one thread needs to write: its open segment and its scratch buffers.
+#[derive(Default)]
+pub struct Worker {
+    pub(super) writer: Writer,
+    pub(super) batch: BatchBuilder,
+    chunk_batch: BatchBuilder,
+    staged: Vec<Staged>,
+    objects: Vec<ObjectChange>,
+}
+
+/// A record in the batch that changes the index.
+struct Staged {
+    hash: u64,
+    stripe: u32,
+    db: Db,
+    /// Where in the batch the record is.
+    offset: usize,
+}
+
+/// A long string as it is after the commit.
+struct ObjectChange {
+    id: u64,
+    table: ChunkTable,
+    /// Chunks in the same batch: number and where in the batch.
+    in_batch: Vec<(usize, usize)>,
+}
+
+/// A value to be stored, made by [`Store::prepare`].
+pub struct NewValue<'a>(Prepared<'a>);
+
+enum Prepared<'a> {
+    Inline(&'a [u8]),
+    Long { id: u64, table: ChunkTable },
+}
+
+/// The stripes of a transaction, the first one inline: most have only one.
+pub(super) struct HeldStripes<'a> {
+    first: (u32, Held<'a>),
+    rest: Vec<(u32, Held<'a>)>,
+}
+
+impl<'a> HeldStripes<'a> {
+    fn get(&mut self, number: u32) -> &mut Held<'a> {
+        if self.first.0 == number {
+            return &mut self.first.1;
+        }
+        let at = self.rest.binary_search_by_key(&number, |(number, _)| *number);
+        &mut self.rest[at.expect("the transaction was begun with this key")].1
+    }
+}
+
+/// A write in progress: stripes held, records staged. Nothing is durable or visible before [`Txn::commit`]; dropping it undoes all.
+pub struct Txn<'a> {
+    store: &'a Store,
+    worker: &'a mut Worker,
+    guard: &'a Guard,
+    table: &'a DbTable,
+    held: HeldStripes<'a>,
+    now_ms: u64,
+    /// Where the first key's name lies, and its hash: saves hashing it again.
+    first: (usize, usize, u64),
+    /// Whether everything staged makes room (deletes) or at least takes none for long (expiry changes).
+    frees: bool,
+    /// Whether readers may see some of the keys changed before others.
+    independent: bool,
+}
+
+impl Store {
+    /// Locks the stripes of `keys`, which must not be empty, for writing. Holds them until commit or drop: never across an `.await`. The
+    /// transaction may get, set and delete only these keys.
+    ///
+    /// # Panics
+    /// If `keys` is empty.
+    pub fn write<'a>(&'a self, worker: &'a mut Worker, keys: &[Key<'_>], now_ms: u64, guard: &'a Guard) -> Txn<'a> {
+        let (first_key, more) = keys.split_first().expect("a write names its keys");
+        let first_hash = self.hash(first_key.name);
+        let first_number = self.stripes.number(first_hash);
+        let held = if more.is_empty() {
+            HeldStripes { first: (first_number, self.stripes.at(first_number).lock()), rest: Vec::new() }
+        } else {
+            let mut numbers: Vec<u32> = more.iter().map(|key| self.stripes.number(self.hash(key.name))).collect();
+            numbers.push(first_number);
+            self.lock_stripes(&mut numbers)
+        };
+        let mut txn = self.begin(worker, held, now_ms, guard);
+        txn.first = (first_key.name.as_ptr() as usize, first_key.name.len(), first_hash);
+        txn
+    }
+
+    /// In ascending order, so that no two transactions wait for each other. Sorts `numbers`, which must not be empty.
+    pub(super) fn lock_stripes(&self, numbers: &mut [u32]) -> HeldStripes<'_> {
+        numbers.sort_unstable();
+        let first = numbers[0];
+        let first_held = self.stripes.at(first).lock();
+        let mut rest = Vec::with_capacity(numbers.len() - 1);
+        let mut last = first;
+        for &number in &numbers[1..] {
+            if number != last {
+                rest.push((number, self.stripes.at(number).lock()));
+                last = number;
+            }
+        }
+        HeldStripes { first: (first, first_held), rest }
+    }
+
+    pub(super) fn begin<'a>(
+        &'a self,
+        worker: &'a mut Worker,
+        held: HeldStripes<'a>,
+        now_ms: u64,
+        guard: &'a Guard,
+    ) -> Txn<'a> {
+        worker.batch.clear();
+        worker.staged.clear();
+        worker.objects.clear();
+        // Loaded with stripes held: FLUSHDB and SWAPDB replace it only while they hold all.
+        let table = self.table.load(guard);
+        Txn { store: self, worker, guard, table, held, now_ms, first: (0, 0, 0), frees: true, independent: false }
+    }
+
+    /// Makes a value ready to be stored. Short ones are only borrowed; a long one (above [`Store::inline_max`]) is written to the log as
+    /// chunks now, before any lock is taken, and becomes live only when a transaction that sets it commits.
+    ///
+    /// Cost of a long one: every line of it flushed, one fence for each chunk.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfSpace`] when the pool has no room.
+    #[inline]
+    pub fn prepare<'a>(&self, worker: &mut Worker, value: &'a [u8]) -> Result<NewValue<'a>, StoreError> {
+        if value.len() <= self.inline_max() {
+            return Ok(NewValue(Prepared::Inline(value)));
+        }
+        let _appending = self.appending.read().unwrap_or_else(PoisonError::into_inner);
+        self.prepare_long(worker, value)
+    }
+
+    /// [`Store::prepare`] of a long value. The caller holds off [`Store::reload`].
+    fn prepare_long<'a>(&self, worker: &mut Worker, value: &[u8]) -> Result<NewValue<'a>, StoreError> {
+        let shift = self.chunk_shift;
+        let mut table = ChunkTable::zeros(value.len() as u64, shift);
+        let id = self.new_object();
+        for (number, piece) in value.chunks(1 << shift).enumerate() {
+            table.chunks[number] = Some(self.append_chunk(worker, id, number, 1, piece)?);
+        }
+        table.version = 1;
+        Ok(NewValue(Prepared::Long { id, table }))
+    }
+
+    /// Appends a chunk in a batch of its own. Durable on return: the head that makes chunks a value may reach the medium as soon as it is
+    /// stored, so they must be there first.
+    fn append_chunk(
+        &self,
+        worker: &mut Worker,
+        id: u64,
+        number: usize,
+        version: u64,
+        bytes: &[u8],
+    ) -> Result<LogAddr, StoreError> {
+        worker.chunk_batch.clear();
+        let key = chunk_key(id, number);
+        let offset = worker.chunk_batch.push(&chunk_record(&key, version, bytes));
+        let at = worker.writer.commit(&self.pool, &mut worker.chunk_batch, Urgency::Normal)?;
+        Ok(Writer::record_addr(at, offset))
+    }
+}
+
+fn chunk_key(id: u64, number: usize) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&id.to_le_bytes());
+    key[8..].copy_from_slice(&(number as u64).to_le_bytes());
+    key
+}
+
+fn chunk_record<'a>(key: &'a [u8; 16], version: u64, bytes: &'a [u8]) -> NewRecord<'a> {
+    NewRecord { kind: Kind::Chunk, flags: 0, keyspace: 0, version, expiry_ms: 0, key: [key, &[]], value: bytes }
+}
+
+impl<'a> Txn<'a> {
+    /// The live entry of `key`, as it was before this transaction.
+    pub fn get(&self, key: Key<'_>) -> Option<Entry<'a>> {
+        let hash = self.hash(key.name);
+        self.store.entry(self.table, key, hash, self.now_ms, self.guard)
+    }
+
+    fn hash(&self, name: &[u8]) -> u64 {
+        let (start, len, hash) = self.first;
+        if name.as_ptr() as usize == start && name.len() == len { hash } else { self.store.hash(name) }
+    }
+
+    /// Stages `key` = `value` as one of several independent writes that share a batch: readers may see one changed before another.
+    pub(super) fn stage_independent(&mut self, key: Key<'_>, hash: u64, value: &[u8]) {
+        self.independent = true;
+        self.frees = false;
+        self.stage_hashed(key, hash, Kind::String, 0, None, value.len(), |bytes| bytes.extend_from_slice(value));
+    }
+
+    /// Stages a record of `key`; its version and keyspace are filled in.
+    fn stage(&mut self, key: Key<'_>, kind: Kind, flags: u8, expiry_ms: Option<u64>, value: &[u8]) {
+        self.stage_with(key, kind, flags, expiry_ms, value.len(), |bytes| bytes.extend_from_slice(value));
+    }
+
+    fn stage_with(
+        &mut self,
+        key: Key<'_>,
+        kind: Kind,
+        flags: u8,
+        expiry_ms: Option<u64>,
+        value_len: usize,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.stage_hashed(key, self.hash(key.name), kind, flags, expiry_ms, value_len, fill);
+    }
+
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "a record has that many parts")]
+    fn stage_hashed(
+        &mut self,
+        key: Key<'_>,
+        hash: u64,
+        kind: Kind,
+        flags: u8,
+        expiry_ms: Option<u64>,
+        value_len: usize,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let stripe = self.store.stripes.number(hash);
+        let held = self.held.get(stripe);
+        held.version += 1;
+        let record = NewRecord {
+            kind,
+            flags,
+            keyspace: self.table.get(key.db).id,
+            version: held.version,
+            expiry_ms: expiry_ms.unwrap_or(0),
+            key: [key.name, &[]],
+            value: &[],
+        };
+        let offset = self.worker.batch.push_with(&record, value_len, fill);
+        self.worker.staged.push(Staged { hash, stripe, db: key.db, offset });
+    }
+
+    /// As [`Store::prepare`], for a value that could only be made with the stripes held.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfSpace`].
+    pub fn prepare<'v>(&mut self, value: &'v [u8]) -> Result<NewValue<'v>, StoreError> {
+        if value.len() <= self.store.inline_max() {
+            return Ok(NewValue(Prepared::Inline(value)));
+        }
+        // The stripes are held, which holds off a reload.
+        self.store.prepare_long(self.worker, value)
+    }
+
+    /// Stages the head of a long string.
+    fn stage_head(&mut self, key: Key<'_>, id: u64, table: &ChunkTable, flags: u8, expire_at: Option<u64>) {
+        let object = Object { id, kind: ObjectType::LongString, chunk_shift: table.shift, len: table.len };
+        self.stage(key, Kind::ObjectHead, flags, expire_at, &object.encode());
+    }
+
+    /// Stages `key` = `value`, with or without an expiry.
+    ///
+    /// # Errors
+    /// None today; conditions that only staging can find will come with collections.
+    #[inline]
+    pub fn set(&mut self, key: Key<'_>, value: NewValue<'_>, expire_at: Option<u64>) -> Result<(), StoreError> {
+        match value.0 {
+            Prepared::Inline(bytes) => self.set_inline(key, bytes, expire_at),
+            Prepared::Long { id, table } => {
+                self.frees = false;
+                self.stage_head(key, id, &table, 0, expire_at);
+                self.worker.objects.push(ObjectChange { id, table, in_batch: Vec::new() });
+                Ok(())
+            }
+        }
+    }
+
+    /// Stages `key` = a short value that the caller made (a counter, a small string).
+    ///
+    /// # Errors
+    /// None today, as [`Txn::set`].
+    #[inline]
+    pub fn set_inline(&mut self, key: Key<'_>, value: &[u8], expire_at: Option<u64>) -> Result<(), StoreError> {
+        self.frees = false;
+        self.stage(key, Kind::String, 0, expire_at, value);
+        Ok(())
+    }
+
+    /// Stages overwriting parts of the string at `key` (taken as empty when absent): each patch is (offset, bytes), and what lies between
+    /// the end and an offset beyond it fills up with zeros. Keeps the expiry; marks the value `raw`.
+    ///
+    /// A long string has only the touched chunks rewritten, in this transaction's batch; when they do not fit into one batch, all of it is
+    /// written anew under another object id.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongType`]; [`StoreError::OutOfSpace`].
+    pub fn patch(&mut self, key: Key<'_>, patches: &[(usize, &[u8])]) -> Result<(), StoreError> {
+        let entry = self.get(key);
+        let old = entry.as_ref().map(Entry::string).transpose()?;
+        let expire_at = entry.as_ref().and_then(Entry::expire_at);
+        let old_len = old.as_ref().map_or(0, StrValue::len);
+        let new_len = patches.iter().map(|(offset, bytes)| offset + bytes.len()).fold(old_len, usize::max);
+        self.frees = false;
+        if new_len <= self.store.inline_max() {
+            let old = old.as_ref().map_or(Default::default(), StrValue::bytes);
+            self.stage_with(key, Kind::String, FLAG_RAW, expire_at, new_len, |out| {
+                let start = out.len();
+                out.extend_from_slice(&old);
+                out.resize(start + new_len, 0);
+                overlay(&mut out[start..], 0, patches);
+            });
+            return Ok(());
+        }
+        self.patch_long(key, entry.as_ref(), old.as_ref(), new_len, patches, expire_at)
+    }
+
+    fn patch_long(
+        &mut self,
+        key: Key<'_>,
+        entry: Option<&Entry<'a>>,
+        old: Option<&StrValue<'a>>,
+        new_len: usize,
+        patches: &[(usize, &[u8])],
+        expire_at: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let existing = entry.and_then(|entry| Some((entry.record.object().ok()?.id, entry.table?)));
+        if let Some((id, table)) = existing {
+            let mut table = table.clone();
+            table.len = new_len as u64;
+            table.chunks.resize(ChunkTable::chunks_for(table.len, table.shift), None);
+            let touched = chunks_of(patches.iter().map(|(offset, bytes)| (*offset, bytes.len())), table.shift);
+            let bytes = touched.len() * record_bytes(16, 1 << table.shift);
+            // Half a segment leaves room for the head and whatever else is in the batch.
+            if bytes as u64 <= self.store.pool.max_batch_bytes() / 2 {
+                table.version += 1;
+                let mut in_batch = Vec::with_capacity(touched.len());
+                for number in touched {
+                    let bytes = chunk_after(&table, number, old, patches);
+                    let key = chunk_key(id, number);
+                    in_batch.push((number, self.worker.batch.push(&chunk_record(&key, table.version, &bytes))));
+                }
+                self.stage_head(key, id, &table, FLAG_RAW, expire_at);
+                self.worker.objects.push(ObjectChange { id, table, in_batch });
+                return Ok(());
+            }
+        }
+        // A new object: nothing refers to its chunks before the head is durable.
+        let id = self.store.new_object();
+        let mut table = ChunkTable::zeros(new_len as u64, self.store.chunk_shift);
+        table.version = 1;
+        let kept = old.map_or(0, StrValue::len);
+        let parts = patches.iter().map(|(offset, bytes)| (*offset, bytes.len())).chain([(0, kept)]);
+        for number in chunks_of(parts, table.shift) {
+            let bytes = chunk_after(&table, number, old, patches);
+            // A chunk of zeros is a hole.
+            if bytes.iter().any(|&byte| byte != 0) {
+                table.chunks[number] = Some(self.store.append_chunk(self.worker, id, number, 1, &bytes)?);
+            }
+        }
+        self.stage_head(key, id, &table, FLAG_RAW, expire_at);
+        self.worker.objects.push(ObjectChange { id, table, in_batch: Vec::new() });
+        Ok(())
+    }
+
+    /// Stages the value of `from` under `to` as well (COPY), with an expiry of its own. A long string is copied chunk by chunk.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfSpace`].
+    pub fn copy(&mut self, from: Key<'_>, to: Key<'_>, expire_at: Option<u64>) -> Result<(), StoreError> {
+        let Some(entry) = self.get(from) else { return Ok(()) };
+        self.frees = false;
+        let flags = entry.record.flags;
+        let Some(source) = entry.table else {
+            self.stage(to, entry.record.kind, flags, expire_at, entry.record.value);
+            return Ok(());
+        };
+        let id = self.store.new_object();
+        let mut table = ChunkTable { version: 1, ..source.clone() };
+        for (number, place) in table.chunks.iter_mut().enumerate() {
+            if let Some(addr) = *place {
+                let bytes = record_at(&self.store.pool, addr).value;
+                *place = Some(self.store.append_chunk(self.worker, id, number, 1, bytes)?);
+            }
+        }
+        self.stage_head(to, id, &table, flags, expire_at);
+        self.worker.objects.push(ObjectChange { id, table, in_batch: Vec::new() });
+        Ok(())
+    }
+
+    /// Stages moving the value of `from` to `to`, keeping its expiry (RENAME, MOVE). `to` is replaced. Whatever the value's size, this is
+    /// two records; a long string's chunks stay where they are.
+    ///
+    /// # Errors
+    /// None today, as [`Txn::set`].
+    pub fn rename(&mut self, from: Key<'_>, to: Key<'_>) -> Result<(), StoreError> {
+        if from.db == to.db && from.name == to.name {
+            return Ok(());
+        }
+        let Some(entry) = self.get(from) else { return Ok(()) };
+        self.restage(to, &entry, entry.expire_at());
+        self.frees = false;
+        self.stage(from, Kind::Tombstone, 0, None, &[]);
+        Ok(())
+    }
+
+    /// Stages a new expiry of `key` (or none), the value unchanged.
+    ///
+    /// # Errors
+    /// None today, as [`Txn::set`].
+    pub fn set_expiry(&mut self, key: Key<'_>, expire_at: Option<u64>) -> Result<(), StoreError> {
+        if let Some(entry) = self.get(key) {
+            self.restage(key, &entry, expire_at);
+        }
+        Ok(())
+    }
+
+    /// The same value (the same object) again.
+    fn restage(&mut self, key: Key<'_>, entry: &Entry<'a>, expire_at: Option<u64>) {
+        let Record { kind, flags, value, .. } = entry.record;
+        self.stage(key, kind, flags, expire_at, value);
+    }
+
+    /// Stages the removal of `key`; says whether it was there.
+    ///
+    /// # Errors
+    /// None today, as [`Txn::set`].
+    pub fn delete(&mut self, key: Key<'_>) -> Result<bool, StoreError> {
+        let there = self.get(key).is_some();
+        if there {
+            self.stage(key, Kind::Tombstone, 0, None, &[]);
+        }
+        Ok(there)
+    }
+
+    /// Makes all staged records durable (one batch, one fence), then visible, then lets the stripes go. With nothing staged it only unlocks.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfSpace`] or [`StoreError::BatchTooLarge`]: nothing has happened then.
+    #[inline]
+    pub fn commit(mut self) -> Result<(), StoreError> {
+        if self.worker.staged.is_empty() {
+            return Ok(());
+        }
+        let urgency = if self.frees { Urgency::Frees } else { Urgency::Normal };
+        // Before this returns a crash finds all of the batch or none of it, and nobody has seen any of it.
+        let at = self.worker.writer.commit(&self.store.pool, &mut self.worker.batch, urgency)?;
+        // From here on a crash finds all of it.
+        self.publish(at);
+        Ok(())
+    }
+
+    /// Makes the batch at `at` visible.
+    fn publish(&mut self, at: u64) {
+        let staged = std::mem::take(&mut self.worker.staged);
+        // Half-published is a state that nobody may see: a panic here would leave it behind unlocked stripes.
+        let stop = AbortOnUnwind;
+        let changes = std::mem::take(&mut self.worker.objects);
+        for change in changes {
+            self.publish_object(change, at);
+        }
+        if staged.len() == 1 || self.independent {
+            for one in &staged {
+                self.store.stripes.at(one.stripe).publishing_one();
+                self.publish_key(one, &staged, at);
+            }
+        } else {
+            let mut numbers: Vec<u32> = staged.iter().map(|one| one.stripe).collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            let store = self.store;
+            store.stripes.publishing_many(numbers.iter().copied(), || {
+                for one in &staged {
+                    self.publish_key(one, &staged, at);
+                }
+            });
+        }
+        std::mem::forget(stop);
+        self.worker.staged = staged;
+    }
+
+    #[inline]
+    fn publish_key(&mut self, one: &Staged, all: &[Staged], at: u64) {
+        let Store { pool, objects, stripes, index_options, .. } = self.store;
+        let addr = Writer::record_addr(at, one.offset);
+        let new = record_at(pool, addr);
+        let keyspace = self.table.get(one.db);
+        let same_key = |other| record_at(pool, other).key == new.key;
+        let old = if new.kind == Kind::Tombstone {
+            keyspace.index().and_then(|index| index.remove(one.hash, self.guard, same_key))
+        } else {
+            keyspace.index_or_make(index_options).upsert(one.hash, addr, self.guard, same_key)
+        };
+        let (stripe, held) = (stripes.at(one.stripe), self.held.get(one.stripe));
+        if let Some(old) = old {
+            let old = count_out(pool, keyspace, stripe, held, one.hash, old);
+            if let Some(id) = object_id(&old)
+                && !all.iter().any(|one| object_id(&record_at(pool, Writer::record_addr(at, one.offset))) == Some(id))
+            {
+                drop_object(pool, objects, id, self.guard);
+            }
+        }
+        if new.kind != Kind::Tombstone {
+            count_in(pool, keyspace, stripe, held, one.hash, addr);
+        }
+    }
+
+    fn publish_object(&mut self, mut change: ObjectChange, at: u64) {
+        let Store { pool, objects, .. } = self.store;
+        for (number, offset) in change.in_batch {
+            let addr = Writer::record_addr(at, offset);
+            count_live(pool, addr, record_at(pool, addr).bytes());
+            if let Some(old) = change.table.chunks[number].replace(addr) {
+                count_garbage(pool, old, record_at(pool, old).bytes());
+            }
+        }
+        if objects.get(change.id, self.guard).is_none() {
+            // New: its chunks were written before, as garbage until now.
+            for &addr in change.table.chunks.iter().flatten() {
+                count_live(pool, addr, record_at(pool, addr).bytes());
+            }
+        }
+        objects.set(change.id, change.table, self.guard);
+    }
+}
+
+impl Drop for Txn<'_> {
+    fn drop(&mut self) {
+        self.worker.batch.clear();
+        self.worker.staged.clear();
+        self.worker.objects.clear();
+    }
+}
+
+/// Ends the process when it is dropped: while a batch is being published there is no way back.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        tracing::error!("a write failed half-way between durable and visible; stopping: recovery will show all of it");
+        std::process::abort();
+    }
+}
+
+fn object_id(record: &Record<'_>) -> Option<u64> {
+    (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten().map(|object| object.id)
+}
+
+/// The chunks that the parts (offset, length) of a string touch.
+fn chunks_of(parts: impl Iterator<Item = (usize, usize)>, shift: u8) -> BTreeSet<usize> {
+    parts.filter(|(_, len)| *len > 0).flat_map(|(offset, len)| offset >> shift..=(offset + len - 1) >> shift).collect()
+}
+
+/// Chunk `number` of the string that `table` describes: the old bytes, zeros behind them, the patches on top.
+fn chunk_after(table: &ChunkTable, number: usize, old: Option<&StrValue<'_>>, patches: &[(usize, &[u8])]) -> Vec<u8> {
+    let (start, len) = (number << table.shift, table.chunk_len(number));
+    let old_len = old.map_or(0, StrValue::len);
+    let mut bytes = match old {
+        Some(old) if start < old_len => old.range(start, old_len.min(start + len)).into_owned(),
+        _ => Vec::new(),
+    };
+    bytes.resize(len, 0);
+    overlay(&mut bytes, start, patches);
+    bytes
+}
+
+/// Writes onto `bytes`, which stand at `start` of the whole, what each patch has for them.
+fn overlay(bytes: &mut [u8], start: usize, patches: &[(usize, &[u8])]) {
+    for (offset, patch) in patches {
+        let from = (*offset).max(start);
+        let to = (offset + patch.len()).min(start + bytes.len());
+        if from < to {
+            bytes[from - start..to - start].copy_from_slice(&patch[from - offset..to - offset]);
+        }
+    }
+}
