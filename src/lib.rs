@@ -12,6 +12,7 @@
 //! ```
 
 pub mod base;
+pub mod command;
 pub mod index;
 pub mod log;
 pub mod persist;

@@ -1,0 +1,344 @@
+//! The connected clients: who they are, what CLIENT LIST shows of them, and how one is told to go.
+//!
+//! A [`Client`] is written by its own connection, with plain stores once per batch of requests, and read by others. The registry is
+//! locked when a client comes or goes and when clients are listed, never by an ordinary command.
+
+use super::table::CommandId;
+use crate::protocol::Protocol;
+use crate::store::Db;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+/// The kinds of client that have limits of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientClass {
+    /// Sends requests and reads replies.
+    Normal,
+    /// Is subscribed to channels.
+    PubSub,
+}
+
+bitflags::bitflags! {
+    /// What is said of a client by the letters of CLIENT LIST's `flags`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct ClientFlags: u32 {
+        /// `P`: subscribed.
+        const PUBSUB = 1;
+        /// `x`: inside MULTI.
+        const MULTI = 1 << 1;
+        /// `b`: waits in a blocking command.
+        const BLOCKED = 1 << 2;
+        /// `c`: closes once its reply is sent.
+        const CLOSING = 1 << 3;
+        /// `U`: over the Unix socket.
+        const UNIX_SOCKET = 1 << 4;
+        /// `e`: CLIENT NO-EVICT ON.
+        const NO_EVICT = 1 << 5;
+        /// `T`: CLIENT NO-TOUCH ON.
+        const NO_TOUCH = 1 << 6;
+    }
+}
+
+impl ClientFlags {
+    /// The letters, `N` when there are none.
+    pub fn letters(self) -> String {
+        const LETTERS: [(ClientFlags, char); 7] = [
+            (ClientFlags::PUBSUB, 'P'),
+            (ClientFlags::MULTI, 'x'),
+            (ClientFlags::BLOCKED, 'b'),
+            (ClientFlags::CLOSING, 'c'),
+            (ClientFlags::UNIX_SOCKET, 'U'),
+            (ClientFlags::NO_EVICT, 'e'),
+            (ClientFlags::NO_TOUCH, 'T'),
+        ];
+        let letters: String = LETTERS.iter().filter(|(flag, _)| self.contains(*flag)).map(|(_, c)| *c).collect();
+        if letters.is_empty() { "N".to_owned() } else { letters }
+    }
+}
+
+bitflags::bitflags! {
+    /// What other threads tell a connection.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Signals: u8 {
+        /// Close now; what is not sent yet is dropped.
+        const KILL = 1;
+        /// Read no further, send what there is to send, close.
+        const DRAIN = 1 << 1;
+        /// Close if it has been idle for longer than `timeout`.
+        const CHECK_IDLE = 1 << 2;
+    }
+}
+
+/// What a client says of itself.
+#[derive(Debug, Default, Clone)]
+pub struct ClientLabels {
+    /// CLIENT SETNAME.
+    pub name: Vec<u8>,
+    /// CLIENT SETINFO LIB-NAME.
+    pub lib_name: Vec<u8>,
+    /// CLIENT SETINFO LIB-VER.
+    pub lib_ver: Vec<u8>,
+}
+
+/// No command yet, in [`Client::last_command`]'s word.
+const NO_COMMAND: u32 = u32::MAX;
+
+/// One connection as others see it.
+#[derive(Debug)]
+pub struct Client {
+    id: u64,
+    peer: String,
+    local: String,
+    fd: i32,
+    connected_at_ms: u64,
+    labels: Mutex<ClientLabels>,
+    db: AtomicU32,
+    protocol: AtomicU8,
+    flags: AtomicU32,
+    last_command: AtomicU32,
+    last_active_ms: AtomicU64,
+    query_bytes: AtomicU64,
+    query_room: AtomicU64,
+    output_bytes: AtomicU64,
+    signals: AtomicU8,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Default for Client {
+    /// A client without a connection, for tests of handlers.
+    fn default() -> Self {
+        Self::new(0, String::new(), String::new(), -1, 0)
+    }
+}
+
+impl Client {
+    fn new(id: u64, peer: String, local: String, fd: i32, now_ms: u64) -> Self {
+        Self {
+            id,
+            peer,
+            local,
+            fd,
+            connected_at_ms: now_ms,
+            labels: Mutex::default(),
+            db: AtomicU32::new(0),
+            protocol: AtomicU8::new(2),
+            flags: AtomicU32::new(0),
+            last_command: AtomicU32::new(NO_COMMAND),
+            last_active_ms: AtomicU64::new(now_ms),
+            query_bytes: AtomicU64::new(0),
+            query_room: AtomicU64::new(0),
+            output_bytes: AtomicU64::new(0),
+            signals: AtomicU8::new(0),
+            waker: Mutex::default(),
+        }
+    }
+
+    /// CLIENT ID: never used twice within one run of the server.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The other end: `ip:port`, or the Unix socket's path with `:0`.
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
+
+    /// This end, in the same form.
+    pub fn local(&self) -> &str {
+        &self.local
+    }
+
+    /// Normal or subscribed.
+    pub fn class(&self) -> ClientClass {
+        if self.flags().contains(ClientFlags::PUBSUB) { ClientClass::PubSub } else { ClientClass::Normal }
+    }
+
+    /// Its flags.
+    pub fn flags(&self) -> ClientFlags {
+        ClientFlags::from_bits_truncate(self.flags.load(Relaxed))
+    }
+
+    /// Sets or clears a flag. For the client's own thread.
+    pub fn set_flag(&self, flag: ClientFlags, on: bool) {
+        let mut flags = self.flags();
+        flags.set(flag, on);
+        self.flags.store(flags.bits(), Relaxed);
+    }
+
+    /// What it says of itself.
+    pub fn labels(&self) -> ClientLabels {
+        self.lock_labels().clone()
+    }
+
+    /// Changes what it says of itself.
+    pub fn update_labels(&self, change: impl FnOnce(&mut ClientLabels)) {
+        change(&mut self.lock_labels());
+    }
+
+    fn lock_labels(&self) -> MutexGuard<'_, ClientLabels> {
+        self.labels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the database it has chosen.
+    pub fn set_db(&self, db: Db) {
+        self.db.store(db, Relaxed);
+    }
+
+    /// Notes the protocol it speaks.
+    pub fn set_protocol(&self, protocol: Protocol) {
+        let number = match protocol {
+            Protocol::Resp2 => 2,
+            Protocol::Resp3 => 3,
+        };
+        self.protocol.store(number, Relaxed);
+    }
+
+    /// Notes the command that it runs.
+    #[inline]
+    pub fn set_last_command(&self, id: CommandId) {
+        self.last_command.store(id.index() as u32, Relaxed);
+    }
+
+    /// The name of the command it ran last.
+    pub fn last_command(&self) -> Option<String> {
+        let index = self.last_command.load(Relaxed) as usize;
+        super::table::all().find(|found| found.id.index() == index).map(|found| found.full_name())
+    }
+
+    /// Notes what a batch of requests left behind: bytes not executed yet, free room in the read buffer, bytes not sent yet.
+    #[inline]
+    pub fn note_activity(&self, now_ms: u64, query_bytes: usize, query_room: usize, output_bytes: usize) {
+        self.last_active_ms.store(now_ms, Relaxed);
+        self.query_bytes.store(query_bytes as u64, Relaxed);
+        self.query_room.store(query_room as u64, Relaxed);
+        self.output_bytes.store(output_bytes as u64, Relaxed);
+    }
+
+    /// When it last did something, in Unix milliseconds.
+    pub fn last_active_ms(&self) -> u64 {
+        self.last_active_ms.load(Relaxed)
+    }
+
+    /// Bytes it sent that are not executed yet.
+    pub fn query_bytes(&self) -> u64 {
+        self.query_bytes.load(Relaxed)
+    }
+
+    /// Bytes of replies it has not read yet.
+    pub fn output_bytes(&self) -> u64 {
+        self.output_bytes.load(Relaxed)
+    }
+
+    /// Tells the connection something and wakes it. It looks between batches of requests, so the command that it runs is finished first.
+    pub fn signal(&self, signal: Signals) {
+        // Relaxed: the lock below orders this before the wake-up, or before the connection's first look.
+        self.signals.fetch_or(signal.bits(), Relaxed);
+        if let Some(waker) = self.lock_waker().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// What the connection was told so far.
+    #[inline]
+    pub fn signals(&self) -> Signals {
+        Signals::from_bits_truncate(self.signals.load(Relaxed))
+    }
+
+    /// Takes a signal back once it has been acted on. For the client's own thread.
+    pub fn clear_signal(&self, signal: Signals) {
+        self.signals.fetch_and(!signal.bits(), Relaxed);
+    }
+
+    /// How [`Client::signal`] wakes the connection. It must look at [`Client::signals`] after this.
+    pub fn attach_waker(&self, waker: Waker) {
+        *self.lock_waker() = Some(waker);
+    }
+
+    fn lock_waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The line of CLIENT LIST and CLIENT INFO, without an end of line.
+    pub fn describe(&self, now_ms: u64) -> Vec<u8> {
+        let labels = self.labels();
+        let output_bytes = self.output_bytes();
+        let query_room = self.query_room.load(Relaxed);
+        let query_bytes = self.query_bytes();
+        let command = self.last_command().unwrap_or_else(|| "NULL".to_owned());
+        let mut line = Vec::with_capacity(320);
+        line.extend_from_slice(
+            format!("id={} addr={} laddr={} fd={} name=", self.id, self.peer, self.local, self.fd).as_bytes(),
+        );
+        line.extend_from_slice(&labels.name);
+        line.extend_from_slice(
+            format!(
+                " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 qbuf={} qbuf-free={} argv-mem=0 multi-mem=0 \
+                 rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={} events=r cmd={} user=default redir=-1 resp={} lib-name=",
+                now_ms.saturating_sub(self.connected_at_ms) / 1000,
+                now_ms.saturating_sub(self.last_active_ms()) / 1000,
+                self.flags().letters(),
+                self.db.load(Relaxed),
+                query_bytes,
+                query_room,
+                output_bytes,
+                output_bytes,
+                size_of::<Self>() as u64 + query_bytes + query_room + output_bytes,
+                command,
+                self.protocol.load(Relaxed),
+            )
+            .as_bytes(),
+        );
+        line.extend_from_slice(&labels.lib_name);
+        line.extend_from_slice(b" lib-ver=");
+        line.extend_from_slice(&labels.lib_ver);
+        line
+    }
+}
+
+/// All connected clients, by id.
+#[derive(Debug, Default)]
+pub struct Clients {
+    last_id: AtomicU64,
+    by_id: Mutex<BTreeMap<u64, Arc<Client>>>,
+}
+
+impl Clients {
+    /// Enters a new client.
+    pub fn connect(&self, peer: String, local: String, fd: i32, now_ms: u64) -> Arc<Client> {
+        let id = self.last_id.fetch_add(1, Relaxed) + 1;
+        let client = Arc::new(Client::new(id, peer, local, fd, now_ms));
+        self.lock().insert(id, Arc::clone(&client));
+        client
+    }
+
+    /// Strikes a client off.
+    pub fn disconnect(&self, id: u64) {
+        self.lock().remove(&id);
+    }
+
+    /// How many are connected.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether none is connected.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The client of that id.
+    pub fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.lock().get(&id).cloned()
+    }
+
+    /// All of them, oldest first.
+    pub fn all(&self) -> Vec<Arc<Client>> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Client>>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

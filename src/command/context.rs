@@ -1,0 +1,119 @@
+//! What a command sees of the server and of its session.
+
+use super::clients::Client;
+use super::shared::{Shared, ShutdownRequest};
+use super::stats::WorkerStats;
+use crate::protocol::{Protocol, ReplyWriter};
+use crate::store::{Db, Entry, Key, Store, Worker};
+use crossbeam_epoch::Guard;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Whether a connection wants to read replies: CLIENT REPLY.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// Every reply is sent.
+    #[default]
+    On,
+    /// None is sent.
+    Off,
+    /// The reply of the next command is not sent: what CLIENT REPLY SKIP leaves behind.
+    SkipNext,
+    /// The reply of this command is not sent.
+    Skip,
+}
+
+/// One connection's state that commands read and change.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// CLIENT ID.
+    pub id: u64,
+    /// The database chosen with SELECT. Change it with [`Session::select`].
+    pub db: Db,
+    /// The protocol chosen with HELLO. Change it with [`Session::speak`].
+    pub protocol: Protocol,
+    /// Whether AUTH has succeeded or was not needed.
+    pub authenticated: bool,
+    /// CLIENT REPLY.
+    pub reply_mode: ReplyMode,
+    /// The connection as others see it (its name and the like).
+    pub client: Arc<Client>,
+}
+
+impl Session {
+    /// The session of a connection that has just come in.
+    pub fn new(client: Arc<Client>, authenticated: bool) -> Self {
+        Self { id: client.id(), authenticated, client, ..Self::default() }
+    }
+
+    /// SELECT.
+    pub fn select(&mut self, db: Db) {
+        self.db = db;
+        self.client.set_db(db);
+    }
+
+    /// HELLO. The reply being written goes on in its own protocol until told otherwise.
+    pub fn speak(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+        self.client.set_protocol(protocol);
+    }
+}
+
+/// What the connection does after the command's reply.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub enum After {
+    /// Goes on with the next request.
+    #[default]
+    Continue,
+    /// Sends the reply and closes.
+    Close,
+    /// Waits so long before it reads on (and before the reply is sent).
+    Pause(Duration),
+    /// The command did not run and wrote nothing: clients are paused. It is run again when they no longer are.
+    Postpone,
+    /// The server shuts down.
+    Shutdown(ShutdownRequest),
+}
+
+/// What a handler works with. The fields are separate so that a transaction can borrow the worker while the reply is written.
+pub struct Ctx<'a> {
+    /// What all connections share: settings, counters, clients, the request to shut down.
+    pub shared: &'a Shared,
+    /// This thread's counters.
+    pub stats: &'a WorkerStats,
+    /// The data. While the pool is being recovered this is an empty stand-in, which only commands flagged `LOADING` ever see.
+    pub store: &'a Store,
+    /// This thread's open segment.
+    pub worker: &'a mut Worker,
+    /// The connection's state.
+    pub session: &'a mut Session,
+    /// Where the reply goes.
+    pub reply: ReplyWriter<'a>,
+    /// Keeps what was read from the pool as it is.
+    pub guard: &'a Guard,
+    /// Whether the pool is still being recovered, so that [`Ctx::store`] is only a stand-in.
+    pub loading: bool,
+    /// The time this command happens at, in Unix milliseconds.
+    pub now_ms: u64,
+    /// What comes after the reply.
+    pub after: After,
+}
+
+impl<'a> Ctx<'a> {
+    /// A key in the session's database.
+    #[inline]
+    pub fn key<'k>(&self, name: &'k [u8]) -> Key<'k> {
+        Key { db: self.session.db, name }
+    }
+
+    /// Looks a key up in the session's database, counting a hit or a miss.
+    #[inline]
+    pub fn lookup(&self, name: &[u8]) -> Option<Entry<'a>> {
+        let entry = self.store.read(self.key(name), self.now_ms, self.guard);
+        match entry {
+            Some(_) => self.stats.keyspace_hits.add(1),
+            None => self.stats.keyspace_misses.add(1),
+        }
+        entry
+    }
+}

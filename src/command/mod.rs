@@ -1,0 +1,39 @@
+//! Commands: a table of specs, each beside its handler, and what they need of their session.
+//!
+//! A handler reads [`Args`](crate::protocol::Args), calls the store and writes its reply; it never sees a socket. A family is one file plus a line in [`FAMILIES`].
+#![forbid(unsafe_code)]
+
+mod bitmap;
+pub mod clients;
+mod config;
+mod connection;
+mod context;
+#[cfg(test)]
+mod docs;
+mod error;
+mod generic;
+pub mod glob;
+mod help;
+mod hyperloglog;
+mod parse;
+mod rdb;
+mod run;
+mod server;
+pub mod settings;
+mod shared;
+mod spec;
+pub mod stats;
+mod string;
+mod table;
+#[cfg(test)]
+mod testing;
+
+pub use clients::{Client, Clients};
+pub use context::{After, Ctx, ReplyMode, Session};
+pub use error::CommandError;
+pub use run::execute_run;
+pub use settings::Settings;
+pub use shared::{Identity, Loading, Pause, PauseScope, PauseWindow, REDIS_VERSION, Shared, ShutdownRequest};
+pub use spec::{Arity, CommandSpec, Flags, Group, Handler, KeySpec};
+pub use stats::{Stats, WorkerStats};
+pub use table::{CommandId, FAMILIES, Found, ID_COUNT, all, by_full_name, by_id, container, execute, find, resolve};

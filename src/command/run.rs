@@ -1,0 +1,124 @@
+//! Runs of alike requests in one pipeline: plain GETs overlap their cache misses, plain SETs share one commit batch and one fence.
+//!
+//! Nothing that a client can see differs from running them one by one: each of these commands is independent of the ones before
+//! it in its run (a plain SET reads nothing), and no reply leaves before the fence.
+
+use super::string::value;
+use super::table::{by_name, may_sample_time};
+use super::{CommandId, Ctx, ReplyMode};
+use crate::protocol::Args;
+use crate::store::{Entry, Key, RUN};
+use std::sync::LazyLock;
+use std::time::Instant;
+
+/// Bytes of keys and values from which a run of SETs ends: a larger batch gains nothing, and holds its stripes longer.
+const SET_RUN_BYTES: usize = 32 * 1024;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Get,
+    Set,
+}
+
+impl Kind {
+    /// What the request is, if it is one of those that run together.
+    #[inline]
+    fn of(args: Args<'_>) -> Option<Self> {
+        match args.len() {
+            2 if args.at(0).eq_ignore_ascii_case(b"get") => Some(Kind::Get),
+            3 if args.at(0).eq_ignore_ascii_case(b"set") => Some(Kind::Set),
+            _ => None,
+        }
+    }
+
+    fn id(self) -> CommandId {
+        static IDS: LazyLock<[CommandId; 2]> = LazyLock::new(|| [by_name("get"), by_name("set")]);
+        IDS[self as usize]
+    }
+}
+
+/// Runs the plain GETs or plain SETs that the first of `count` requests begin with, together. Returns how many ran: 0 when there are not at
+/// least two, or when the state of server or session asks for them one by one.
+pub fn execute_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) -> Args<'r>) -> usize {
+    if count < 2 {
+        return 0;
+    }
+    let Some(kind) = Kind::of(request(0)) else { return 0 };
+    let alike = 1 + (1..count.min(RUN)).take_while(|&i| Kind::of(request(i)) == Some(kind)).count();
+    if alike < 2 || !may_run_together(ctx) {
+        return 0;
+    }
+    let started = Instant::now();
+    let ran = match kind {
+        Kind::Get => get_run(ctx, alike, request),
+        Kind::Set => set_run(ctx, alike, request),
+    };
+    if ran > 0 {
+        let counters = ctx.stats.command(kind.id());
+        counters.nanos.add(started.elapsed().as_nanos() as u64);
+        counters.calls.add(ran as u64);
+        ctx.stats.commands_processed.add(ran as u64);
+        ctx.session.client.set_last_command(kind.id());
+    }
+    ran
+}
+
+/// Whether nothing asks for a look at each command: authentication, recovery, CLIENT PAUSE and REPLY, a slow log of very short times.
+fn may_run_together(ctx: &Ctx<'_>) -> bool {
+    ctx.session.authenticated
+        && !ctx.loading
+        && ctx.session.reply_mode == ReplyMode::On
+        && ctx.shared.pause.window(ctx.now_ms).is_none()
+        && may_sample_time(ctx.shared.settings.slowlog_threshold_us())
+}
+
+fn get_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) -> Args<'r>) -> usize {
+    let db = ctx.session.db;
+    let mut keys = [Key { db, name: &[] }; RUN];
+    for (i, key) in keys[..count].iter_mut().enumerate() {
+        key.name = request(i).at(1);
+    }
+    let mut entries: [Option<Entry<'_>>; RUN] = [const { None }; RUN];
+    ctx.store.read_batch(&keys[..count], ctx.now_ms, ctx.guard, &mut entries[..count]);
+    let hits = entries[..count].iter().filter(|entry| entry.is_some()).count();
+    ctx.stats.keyspace_hits.add(hits as u64);
+    ctx.stats.keyspace_misses.add((count - hits) as u64);
+    for entry in &entries[..count] {
+        match entry.as_ref().map(Entry::string) {
+            Some(Ok(found)) => value::reply(&mut ctx.reply, found),
+            None => ctx.reply.null(),
+            Some(Err(error)) => {
+                let error = super::CommandError::from(error);
+                ctx.stats.command(Kind::Get.id()).failed.add(1);
+                ctx.stats.count_error(error.prefix());
+                ctx.reply.error(&error.0);
+            }
+        }
+    }
+    count
+}
+
+fn set_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) -> Args<'r>) -> usize {
+    let db = ctx.session.db;
+    let mut pairs: [(Key<'_>, &[u8]); RUN] = [(Key { db, name: &[] }, &[]); RUN];
+    let (mut taken, mut bytes) = (0, 0);
+    // Ends: `taken` grows each turn.
+    while taken < count && bytes < SET_RUN_BYTES {
+        let args = request(taken);
+        let (name, value) = (args.at(1), args.at(2));
+        if value.len() > ctx.store.inline_max() {
+            break;
+        }
+        pairs[taken] = (Key { db, name }, value);
+        bytes += name.len() + value.len();
+        taken += 1;
+    }
+    if taken < 2 || ctx.store.set_independent(ctx.worker, &pairs[..taken], ctx.now_ms, ctx.guard).is_err() {
+        // Nothing has happened; one by one each gets its own answer.
+        return 0;
+    }
+    for _ in 0..taken {
+        ctx.reply.ok();
+    }
+    taken
+}

@@ -1,0 +1,74 @@
+//! ACL categories of commands: most follow from group and flags.
+
+use crate::command::{Flags, Found, Group};
+
+/// All categories that Redis has, in its order.
+pub const NAMES: [&str; 21] = [
+    "keyspace",
+    "read",
+    "write",
+    "set",
+    "sortedset",
+    "list",
+    "hash",
+    "string",
+    "bitmap",
+    "hyperloglog",
+    "geo",
+    "stream",
+    "pubsub",
+    "admin",
+    "fast",
+    "slow",
+    "blocking",
+    "dangerous",
+    "connection",
+    "transaction",
+    "scripting",
+];
+
+/// Commands of the server group that are about keys.
+const KEYSPACE: &[&str] = &["dbsize", "flushall", "flushdb", "swapdb"];
+
+/// Commands that can hurt others without being administrative.
+const DANGEROUS: &[&str] = &["keys", "flushall", "flushdb", "swapdb", "restore", "info"];
+
+/// Fast commands that tell what only an administrator should know.
+const ADMIN: &[&str] = &["lastsave", "role"];
+
+/// Commands of other groups that are about the connection.
+const CONNECTION: &[&str] = &["wait", "waitaof"];
+
+/// The categories of a command, in the order of [`NAMES`].
+pub fn of(found: &Found) -> Vec<&'static str> {
+    NAMES.into_iter().filter(|category| is_in(found, category)).collect()
+}
+
+fn is_in(found: &Found, category: &str) -> bool {
+    let (spec, flags) = (found.spec, found.spec.flags);
+    // A container's own entry is in no group's category; its subcommands are.
+    let top = found.container.unwrap_or(spec).name;
+    let grouped = spec.subcommands.is_empty();
+    let admin = flags.contains(Flags::ADMIN) || ADMIN.contains(&spec.name);
+    match category {
+        "keyspace" => {
+            grouped && spec.group == Group::Generic && !CONNECTION.contains(&spec.name) || KEYSPACE.contains(&spec.name)
+        }
+        "read" => flags.contains(Flags::READONLY),
+        "write" => flags.contains(Flags::WRITE),
+        "string" => spec.group == Group::String,
+        "bitmap" => spec.group == Group::Bitmap,
+        "hyperloglog" => spec.group == Group::HyperLogLog,
+        "pubsub" => flags.contains(Flags::PUBSUB),
+        "admin" => admin,
+        "fast" => flags.contains(Flags::FAST),
+        "slow" => !flags.contains(Flags::FAST),
+        "blocking" => flags.contains(Flags::BLOCKING),
+        "dangerous" => admin || found.container.is_none() && DANGEROUS.contains(&spec.name),
+        "connection" => {
+            grouped && spec.group == Group::Connection || top == "command" || CONNECTION.contains(&spec.name)
+        }
+        "scripting" => grouped && spec.group == Group::Scripting,
+        _ => false,
+    }
+}

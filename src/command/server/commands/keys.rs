@@ -1,0 +1,86 @@
+//! Where the keys are in a request, and what a command does to each.
+
+use super::facts;
+use crate::command::parse::integer;
+use crate::command::{Flags, Found, KeySpec};
+use crate::protocol::Args;
+
+/// How the keys are found that begin at [`KeyRange::first`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// To the position so much after the first, every `step`th; negative counts from the end, -1 is the last argument.
+    Range { last: i64, step: usize },
+    /// As many as the argument at the first position says, after it.
+    Counted,
+}
+
+/// One run of keys with which the same is done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeyRange {
+    /// What is done to them: `RO`, `RW`, `OW` or `RM`, then `access`, `update`, `insert` or `delete`.
+    pub flags: &'static [&'static str],
+    /// Why, where it is not obvious.
+    pub notes: Option<&'static str>,
+    /// Where they begin.
+    pub first: usize,
+    /// How far they go.
+    pub extent: Extent,
+}
+
+/// The runs of keys that a command takes.
+pub(super) fn specs_of(found: &Found) -> Vec<KeyRange> {
+    let extent = |first: usize, last: isize, step: usize| Extent::Range {
+        last: if last < 0 { last as i64 } else { last as i64 - first as i64 },
+        step,
+    };
+    let (first, extent) = match found.spec.keys {
+        KeySpec::None => return Vec::new(),
+        KeySpec::Range { first, last, step } => (first, extent(first, last, step)),
+        KeySpec::Counted { at } => (at, Extent::Counted),
+    };
+    match facts::of(&found.full_name()).map_or(&[][..], |facts| facts.keys) {
+        [] => {
+            let flags: &[&str] =
+                if found.spec.flags.contains(Flags::WRITE) { &["RW", "update"] } else { &["RO", "access"] };
+            vec![KeyRange { flags, notes: None, first, extent }]
+        }
+        [use_of] => vec![KeyRange { flags: use_of.flags, notes: use_of.notes, first, extent }],
+        // The first key is used in one way, the rest in another.
+        [of_first, of_rest, ..] => {
+            let Extent::Range { last, step } = extent else { return Vec::new() };
+            let last = if last > 0 { last - 1 } else { last };
+            vec![
+                KeyRange {
+                    flags: of_first.flags,
+                    notes: of_first.notes,
+                    first,
+                    extent: Extent::Range { last: 0, step },
+                },
+                KeyRange {
+                    flags: of_rest.flags,
+                    notes: of_rest.notes,
+                    first: first + 1,
+                    extent: Extent::Range { last, step },
+                },
+            ]
+        }
+    }
+}
+
+impl KeyRange {
+    /// The positions of its keys in a request; `None` when the request cannot be right.
+    pub fn positions(&self, request: Args<'_>) -> Option<std::iter::StepBy<std::ops::Range<usize>>> {
+        match self.extent {
+            Extent::Range { last, step } => {
+                let from = if last < 0 { request.len() as i64 } else { self.first as i64 };
+                let last = usize::try_from(from + last).ok()?;
+                Some((self.first..(last + 1).min(request.len())).step_by(step))
+            }
+            Extent::Counted => {
+                let count = usize::try_from(integer(request.get(self.first)?)?).ok()?;
+                let first = self.first + 1;
+                (count <= request.len() - first).then(|| (first..first + count).step_by(1))
+            }
+        }
+    }
+}
