@@ -2,7 +2,7 @@
 //!
 //! A write is stored, flushed and fenced in a memory-mapped pool before it becomes visible in the index and
 //! before it is answered. Start with `docs/architecture.md`; then follow one `SET` through
-//! `server`, `protocol`, `command`, `store`, `log`, `persist` and `index`.
+//! [`server`], [`protocol`], [`command`], [`store`], [`log`], [`persist`] and [`index`].
 //!
 //! Layers import downward only, and rooms on one row do not import each other:
 //!
@@ -13,10 +13,12 @@
 
 pub mod base;
 pub mod command;
+pub mod config;
 pub mod index;
 pub mod log;
 pub mod persist;
 pub mod pool;
 pub mod protocol;
 pub mod recovery;
+pub mod server;
 pub mod store;

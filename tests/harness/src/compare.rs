@@ -1,0 +1,88 @@
+//! Comparing two servers' replies to the same command: where they may differ, and by how much.
+//!
+//! Each rule is a difference that Redis itself allows or has between 7.0.15 (the reference that Debian ships) and 7.2
+//! (what we answer like). Everything else, error texts included, has to be the same byte for byte.
+
+use crate::model::CLOCK_SLACK_MS;
+use crate::{Command, Frame};
+
+/// Whether the replies agree.
+pub fn agree(command: &Command, ours: &Frame, reference: &Frame) -> bool {
+    if ours == reference {
+        return true;
+    }
+    let name = command.first().map(|name| name.to_ascii_uppercase()).unwrap_or_default();
+    match name.as_slice() {
+        // Times are reckoned from two clocks at two moments.
+        b"PTTL" | b"PEXPIRETIME" => near(ours, reference, CLOCK_SLACK_MS),
+        b"TTL" | b"EXPIRETIME" => near(ours, reference, CLOCK_SLACK_MS / 1000),
+        // Any order; any key.
+        b"KEYS" => same_items(ours, reference),
+        b"RANDOMKEY" => ours.is_null() == reference.is_null() && ours.is_error() == reference.is_error(),
+        // 7.2 checks the arguments also when the key is missing; 7.0 answered 0 or -1 then.
+        b"BITCOUNT" | b"BITPOS" => ours.is_error() && reference.integer().is_some(),
+        // How strings are stored is each server's own affair: ours are called `int` also after a write that left a
+        // number's bytes as they were, where Redis has turned them into a buffer already. The other way round would
+        // be a loss.
+        b"OBJECT" => is_buffer(reference) && (is_buffer(ours) || ours.bytes() == Some(b"int")),
+        // A client's own binary bytes, repeated in an error's text: Redis passes them on up to the first zero byte,
+        // we make text of them.
+        _ => match (ours, reference) {
+            (Frame::Error(ours), Frame::Error(reference)) => same_up_to_binary(ours, reference),
+            _ => false,
+        },
+    }
+}
+
+fn same_up_to_binary(ours: &[u8], reference: &[u8]) -> bool {
+    let ascii_len = |text: &[u8]| text.iter().position(|byte| !byte.is_ascii()).unwrap_or(text.len());
+    let len = ascii_len(ours);
+    len < ours.len() && reference.get(..len) == Some(&ours[..len])
+}
+
+fn near(ours: &Frame, reference: &Frame, slack: i64) -> bool {
+    match (ours.integer(), reference.integer()) {
+        // -1 and -2 are answers, not times.
+        (Some(a), Some(b)) => a >= 0 && b >= 0 && a.abs_diff(b) <= slack.unsigned_abs(),
+        _ => false,
+    }
+}
+
+fn same_items(ours: &Frame, reference: &Frame) -> bool {
+    let sorted = |frame: &Frame| {
+        frame.items().map(|items| {
+            let mut texts: Vec<&[u8]> = items.iter().filter_map(Frame::bytes).collect();
+            texts.sort_unstable();
+            texts.iter().map(|text| text.to_vec()).collect::<Vec<_>>()
+        })
+    };
+    sorted(ours).is_some() && sorted(ours) == sorted(reference)
+}
+
+fn is_buffer(frame: &Frame) -> bool {
+    matches!(frame.bytes(), Some(b"raw" | b"embstr"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command;
+
+    #[test]
+    fn only_the_listed_differences_pass() {
+        let int = Frame::Integer;
+        assert!(agree(&command(&["ttl", "k"]), &int(100), &int(101)));
+        assert!(!agree(&command(&["ttl", "k"]), &int(-1), &int(-2)));
+        assert!(!agree(&command(&["STRLEN", "k"]), &int(100), &int(101)));
+        assert!(!agree(&command(&["GET", "k"]), &Frame::Null, &Frame::NullBulk));
+        assert!(agree(
+            &command(&["KEYS", "*"]),
+            &Frame::Array(vec![Frame::bulk("a"), Frame::bulk("b")]),
+            &Frame::Array(vec![Frame::bulk("b"), Frame::bulk("a")]),
+        ));
+        assert!(!agree(&command(&["KEYS", "*"]), &Frame::Array(vec![]), &Frame::Array(vec![Frame::bulk("b")])));
+        assert!(!agree(&command(&["SET", "k"]), &Frame::error("ERR a"), &Frame::error("ERR b")));
+        assert!(agree(&command(&["X"]), &Frame::error("ERR no 'a\u{fffd}'"), &Frame::error(b"ERR no 'a\xff")));
+        assert!(!agree(&command(&["X"]), &Frame::error("ERR no 'a\u{fffd}'"), &Frame::error(b"ERR not 'a\xff")));
+    }
+}

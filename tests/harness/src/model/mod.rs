@@ -1,0 +1,299 @@
+//! What the commands should do: an obvious, slow model over ordered maps, with every reply.
+//!
+//! The model knows the string, bitmap, generic and database commands. It is itself checked against `redis-server` by
+//! `tests/model.rs`, so that an agreement of server and model means something. Where a reply cannot be known (which
+//! of two deadlines a few milliseconds apart is later, how a long double prints) it says so, and the caller leaves
+//! that command out.
+//!
+//! Invariant: a command that is refused or not predicted changes nothing.
+
+mod bits;
+mod expiry;
+mod keys;
+mod strings;
+
+use crate::Command;
+use crate::resp::Frame;
+use std::collections::BTreeMap;
+
+/// How many databases there are, as in the servers' defaults.
+pub const DATABASES: usize = 16;
+
+/// Two servers' clocks, and the test's, may differ by this much when a reply tells the time, in milliseconds.
+pub const CLOCK_SLACK_MS: i64 = 5_000;
+
+/// What a reply has to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// This frame.
+    Exactly(Frame),
+    /// An integer within `slack` of `value`: times.
+    Near {
+        /// The middle.
+        value: i64,
+        /// The greatest difference.
+        slack: i64,
+    },
+    /// An array of these in any order.
+    AnyOrder(Vec<Frame>),
+    /// One of these.
+    OneOf(Vec<Frame>),
+}
+
+impl Expected {
+    /// Whether `reply` is what was expected.
+    pub fn accepts(&self, reply: &Frame) -> bool {
+        match self {
+            Expected::Exactly(frame) => frame == reply,
+            Expected::Near { value, slack } => {
+                reply.integer().is_some_and(|n| n.abs_diff(*value) <= slack.unsigned_abs())
+            }
+            Expected::AnyOrder(frames) => match reply {
+                Frame::Array(items) => sorted(items) == sorted(frames),
+                _ => false,
+            },
+            Expected::OneOf(frames) => frames.contains(reply),
+        }
+    }
+}
+
+fn sorted(frames: &[Frame]) -> Vec<String> {
+    let mut texts: Vec<String> = frames.iter().map(|frame| format!("{frame:?}")).collect();
+    texts.sort();
+    texts
+}
+
+impl From<Frame> for Expected {
+    fn from(frame: Frame) -> Self {
+        Expected::Exactly(frame)
+    }
+}
+
+impl From<i64> for Expected {
+    fn from(n: i64) -> Self {
+        Expected::Exactly(Frame::Integer(n))
+    }
+}
+
+/// Why a command has no ordinary reply.
+enum Stop {
+    /// It is refused with this text.
+    Error(String),
+    /// The model cannot tell what happens.
+    Unpredictable,
+}
+
+type Outcome = Result<Expected, Stop>;
+
+fn refuse<T>(text: &str) -> Result<T, Stop> {
+    Err(Stop::Error(text.to_owned()))
+}
+
+const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+const SYNTAX: &str = "ERR syntax error";
+const NO_SUCH_DB: &str = "ERR DB index is out of range";
+
+/// When a key expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Deadline {
+    at_ms: i64,
+    /// Whether the client gave this very time; otherwise it was reckoned from the server's clock.
+    exact: bool,
+}
+
+/// A string and its deadline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    value: Vec<u8>,
+    deadline: Option<Deadline>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Database {
+    keys: BTreeMap<Vec<u8>, Entry>,
+    /// A key was stored with a deadline in the past: until it is removed in the background DBSIZE may count it.
+    unsettled: bool,
+}
+
+/// All databases as one connection sees them.
+#[derive(Clone, Debug)]
+pub struct Model {
+    databases: Vec<Database>,
+    selected: usize,
+    resp3: bool,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Model {
+    /// An empty store; the connection speaks RESP2 and is at database 0.
+    pub fn new() -> Self {
+        Self { databases: vec![Database::default(); DATABASES], selected: 0, resp3: false }
+    }
+
+    /// The connection was made anew: back to database 0, in this version of the protocol.
+    pub fn reconnect(&mut self, resp3: bool) {
+        self.selected = 0;
+        self.resp3 = resp3;
+    }
+
+    /// The live keys of the selected database, in order.
+    pub fn keys(&self) -> Vec<Vec<u8>> {
+        self.db().keys.keys().cloned().collect()
+    }
+
+    /// The value and the deadline (Unix milliseconds) of each key of a database, in order. The deadline is `None` for
+    /// keys without one.
+    pub fn contents(&self, database: usize) -> Vec<(Vec<u8>, Vec<u8>, Option<i64>)> {
+        let entries = self.databases[database].keys.iter();
+        entries.map(|(key, entry)| (key.clone(), entry.value.clone(), entry.deadline.map(|d| d.at_ms))).collect()
+    }
+
+    /// A key whose short life is over.
+    pub fn expire(&mut self, key: &[u8]) {
+        self.db_mut().keys.remove(key);
+    }
+
+    /// Runs a command at `now_ms` (Unix milliseconds): what its reply has to be, or `None` when the model cannot tell
+    /// and has done nothing.
+    pub fn apply(&mut self, command: &Command, now_ms: i64) -> Option<Expected> {
+        match self.run(command, now_ms) {
+            Ok(expected) => Some(expected),
+            Err(Stop::Error(text)) => Some(Frame::error(text).into()),
+            Err(Stop::Unpredictable) => None,
+        }
+    }
+
+    fn run(&mut self, command: &Command, now: i64) -> Outcome {
+        let name = command.first().map(|name| name.to_ascii_uppercase()).ok_or(Stop::Unpredictable)?;
+        let args: Vec<&[u8]> = command[1..].iter().map(Vec::as_slice).collect();
+        let args = args.as_slice();
+        match (name.as_slice(), args) {
+            (b"SET", [key, value, options @ ..]) => self.set(key, value, options, now),
+            (b"SETNX", [key, value]) => self.setnx(key, value),
+            (b"SETEX", [key, time, value]) => self.setex("setex", key, time, 1000, value, now),
+            (b"PSETEX", [key, time, value]) => self.setex("psetex", key, time, 1, value, now),
+            (b"GET", [key]) => self.get(key),
+            (b"GETSET", [key, value]) => self.getset(key, value),
+            (b"GETDEL", [key]) => self.getdel(key),
+            (b"GETEX", [key, options @ ..]) => self.getex(key, options, now),
+            (b"MGET", keys @ [_, ..]) => self.mget(keys),
+            (b"MSET", pairs @ [_, _, ..]) => self.mset(pairs),
+            (b"MSETNX", pairs @ [_, _, ..]) => self.msetnx(pairs),
+            (b"APPEND", [key, value]) => self.append(key, value),
+            (b"STRLEN", [key]) => self.strlen(key),
+            (b"GETRANGE" | b"SUBSTR", [key, start, end]) => self.getrange(key, start, end),
+            (b"SETRANGE", [key, offset, value]) => self.setrange(key, offset, value),
+            (b"INCR", [key]) => self.increment(key, 1),
+            (b"DECR", [key]) => self.increment(key, -1),
+            (b"INCRBY", [key, by]) => self.increment(key, integer(by)?),
+            (b"DECRBY", [key, by]) => self.decrby(key, by),
+            (b"INCRBYFLOAT", [key, by]) => self.incrbyfloat(key, by),
+            (b"LCS", [a, b, options @ ..]) => self.lcs(a, b, options),
+
+            (b"SETBIT", [key, offset, bit]) => self.setbit(key, offset, bit),
+            (b"GETBIT", [key, offset]) => self.getbit(key, offset),
+            (b"BITCOUNT", [key, range @ ..]) => self.bitcount(key, range),
+            (b"BITPOS", [key, bit, range @ ..]) => self.bitpos(key, bit, range),
+            (b"BITOP", [operation, target, sources @ ..]) if !sources.is_empty() => {
+                self.bitop(operation, target, sources)
+            }
+            (b"BITFIELD", [key, steps @ ..]) => self.bitfield(key, steps, false),
+            (b"BITFIELD_RO", [key, steps @ ..]) => self.bitfield(key, steps, true),
+
+            (b"EXPIRE", [key, time, options @ ..]) => self.set_expiry("expire", key, time, 1000, now, options, now),
+            (b"PEXPIRE", [key, time, options @ ..]) => self.set_expiry("pexpire", key, time, 1, now, options, now),
+            (b"EXPIREAT", [key, time, options @ ..]) => self.set_expiry("expireat", key, time, 1000, 0, options, now),
+            (b"PEXPIREAT", [key, time, options @ ..]) => self.set_expiry("pexpireat", key, time, 1, 0, options, now),
+            (b"PERSIST", [key]) => self.persist(key),
+            (b"TTL", [key]) => self.time_left(key, 1000, now),
+            (b"PTTL", [key]) => self.time_left(key, 1, now),
+            (b"EXPIRETIME", [key]) => self.expire_time(key, 1000),
+            (b"PEXPIRETIME", [key]) => self.expire_time(key, 1),
+
+            (b"DEL" | b"UNLINK", keys @ [_, ..]) => self.del(keys),
+            (b"EXISTS" | b"TOUCH", keys @ [_, ..]) => self.exists(keys),
+            (b"TYPE", [key]) => self.type_of(key),
+            (b"RENAME", [from, to]) => self.rename(from, to),
+            (b"RENAMENX", [from, to]) => self.renamenx(from, to),
+            (b"COPY", [from, to, options @ ..]) => self.copy(from, to, options),
+            (b"MOVE", [key, database]) => self.move_key(key, database),
+            (b"KEYS", [pattern]) => self.keys_like(pattern),
+            (b"RANDOMKEY", []) => self.randomkey(),
+            (b"DBSIZE", []) => self.dbsize(),
+            (b"SELECT", [database]) => self.select(database),
+            (b"SWAPDB", [a, b]) => self.swapdb(a, b),
+            (b"FLUSHDB", options) => self.flushdb(options),
+            (b"FLUSHALL", options) => self.flushall(options),
+            _ => Err(Stop::Unpredictable),
+        }
+    }
+
+    fn db(&self) -> &Database {
+        &self.databases[self.selected]
+    }
+
+    fn db_mut(&mut self) -> &mut Database {
+        &mut self.databases[self.selected]
+    }
+
+    fn entry(&self, key: &[u8]) -> Option<&Entry> {
+        self.db().keys.get(key)
+    }
+
+    fn value(&self, key: &[u8]) -> Option<&[u8]> {
+        self.entry(key).map(|entry| entry.value.as_slice())
+    }
+
+    /// The value, or nothing at all for a missing key.
+    fn value_or_empty(&self, key: &[u8]) -> &[u8] {
+        self.value(key).unwrap_or_default()
+    }
+
+    /// Stores a value without a deadline.
+    fn put(&mut self, key: &[u8], value: Vec<u8>) {
+        self.db_mut().keys.insert(key.to_vec(), Entry { value, deadline: None });
+    }
+
+    /// Stores a value; the key keeps its deadline.
+    fn update(&mut self, key: &[u8], value: Vec<u8>) {
+        let deadline = self.entry(key).and_then(|entry| entry.deadline);
+        self.db_mut().keys.insert(key.to_vec(), Entry { value, deadline });
+    }
+
+    fn null(&self) -> Frame {
+        if self.resp3 { Frame::Null } else { Frame::NullBulk }
+    }
+
+    fn bulk_or_null(&self, value: Option<&[u8]>) -> Frame {
+        value.map_or(self.null(), Frame::bulk)
+    }
+}
+
+/// An integer as the commands take it: no spaces, no plus sign, no leading zeros.
+fn plain_integer(text: &[u8]) -> Option<i64> {
+    let n: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    (n.to_string().as_bytes() == text).then_some(n)
+}
+
+fn integer(text: &[u8]) -> Result<i64, Stop> {
+    plain_integer(text).ok_or(Stop::Error(NOT_AN_INTEGER.to_owned()))
+}
+
+/// Clips `start..=end`, negative numbers counting from the end, to `0..len`; `None` when nothing is left. Numbers
+/// before the beginning mean the beginning, both of them.
+fn clip(start: i64, end: i64, len: usize) -> Option<(usize, usize)> {
+    let len = len as i64;
+    let from_end = |n: i64| if n < 0 { (n + len).max(0) } else { n };
+    let (start, end) = (from_end(start), from_end(end).min(len - 1));
+    (start <= end && len > 0).then_some((start as usize, end as usize))
+}
+
+/// [`clip`], but a range from the end that is the wrong way round is empty wherever it lies.
+fn clip_ordered(start: i64, end: i64, len: usize) -> Option<(usize, usize)> {
+    if start < 0 && end < 0 && start > end { None } else { clip(start, end, len) }
+}

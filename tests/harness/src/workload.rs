@@ -1,0 +1,379 @@
+//! Random commands over few keys, so that they meet: the string, bitmap, generic and database commands with their
+//! options.
+//!
+//! Values crowd where servers have edges: empty, integers at the ends of their range, lengths about 64 KiB (where
+//! long strings begin), offsets past the end. Deadlines are minutes apart or long over, so that the test's own speed
+//! decides nothing.
+
+use crate::{Command, Rng, command};
+
+/// The keys: plain ones, the empty one, one with a glob's special characters and one of binary bytes.
+const KEYS: &[&[u8]] =
+    &[b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"key:1", b"key:2", b"key:3", b"", b"k[*]", b"\x00\xff\r\n\x80"];
+
+/// Lengths of long values: at and around one and two chunks of 64 KiB.
+const LONG_LENGTHS: &[usize] = &[4096, 65_535, 65_536, 65_537, 131_072, 131_073, 200_000];
+
+/// Unix seconds long over, in 2100 and in 2200.
+const INSTANTS: &[&str] = &["1000000000", "4102444800", "7258118400"];
+
+/// Relative seconds, far apart.
+const SPANS: &[&str] = &["1000", "5000", "90000"];
+
+/// A source of random commands.
+pub struct Workload {
+    rng: Rng,
+    with_databases: bool,
+}
+
+impl Workload {
+    /// Commands drawn from `rng`.
+    pub fn new(rng: Rng) -> Self {
+        Self { rng, with_databases: true }
+    }
+
+    /// Leaves out the commands that reach beyond the selected database.
+    #[must_use]
+    pub fn without_databases(mut self) -> Self {
+        self.with_databases = false;
+        self
+    }
+
+    /// The generator, for draws that belong to the same run.
+    pub fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+
+    /// One of the keys.
+    pub fn key(&mut self) -> Vec<u8> {
+        self.rng.pick(KEYS).to_vec()
+    }
+
+    /// A well-formed command; its words may still be refused for their values.
+    pub fn command(&mut self) -> Command {
+        let mut words = match self.rng.below(100) {
+            0..45 => self.string(),
+            45..62 => self.bits(),
+            62..75 => self.expiry(),
+            75..95 => self.generic(),
+            _ => self.database(),
+        };
+        if self.rng.one_in(8) {
+            words[0] = words[0].to_ascii_lowercase();
+        }
+        words
+    }
+
+    /// A command with something wrong: an argument dropped, doubled, or replaced; a word the server cannot know.
+    pub fn broken_command(&mut self) -> Command {
+        const JUNK: &[&[u8]] = &[
+            b"",
+            b"x",
+            b"-1",
+            b"99999999999999999999",
+            b"NX",
+            b"EX",
+            b"DB",
+            b"1.5",
+            b"\xff\x00",
+            b" 1",
+            b"0x1",
+            b"+1",
+            b"nan",
+        ];
+        let mut words = self.command();
+        let at = self.rng.below(words.len() as u64) as usize;
+        match self.rng.below(4) {
+            0 if words.len() > 1 => drop(words.remove(at.max(1))),
+            1 => words.insert(at + 1, words[at].clone()),
+            2 => words.push(self.rng.pick(JUNK).to_vec()),
+            _ if at > 0 => words[at] = self.rng.pick(JUNK).to_vec(),
+            _ => words[0] = b"NOSUCHCOMMAND".to_vec(),
+        }
+        words
+    }
+
+    /// A value of any kind.
+    pub fn value(&mut self) -> Vec<u8> {
+        match self.rng.below(24) {
+            0..8 => self.integer().into_bytes(),
+            8..10 => self.quarter().into_bytes(),
+            10 => Vec::new(),
+            11..16 => {
+                self.rng.pick(&[&b"foobar"[..], b"barfoo", b"ohmytext", b"mynewtext", b"0", b"00", b"3.0e3"]).to_vec()
+            }
+            16..19 => self.bytes_up_to(40),
+            19..21 => self.bytes_up_to(300),
+            21 => {
+                let len = self.rng.between(40, 48) as usize;
+                vec![b'e'; len]
+            }
+            _ => self.long(),
+        }
+    }
+
+    fn long(&mut self) -> Vec<u8> {
+        if !self.rng.one_in(3) {
+            return self.bytes_up_to(3000);
+        }
+        let len = *self.rng.pick(LONG_LENGTHS);
+        self.rng.bytes(len)
+    }
+
+    fn bytes_up_to(&mut self, len_max: u64) -> Vec<u8> {
+        let len = self.rng.below(len_max + 1) as usize;
+        self.rng.bytes(len)
+    }
+
+    fn integer(&mut self) -> String {
+        match self.rng.below(10) {
+            0 => i64::MAX.to_string(),
+            1 => i64::MIN.to_string(),
+            2 => (i64::MAX - self.rng.between(0, 20)).to_string(),
+            3..5 => self.rng.between(-1_000_000, 1_000_000).to_string(),
+            _ => self.rng.between(-20, 20).to_string(),
+        }
+    }
+
+    /// A number of quarters: its arithmetic is exact in every floating-point type.
+    fn quarter(&mut self) -> String {
+        (self.rng.between(-4000, 4000) as f64 / 4.0).to_string()
+    }
+
+    /// An offset in bytes, mostly small.
+    fn offset(&mut self) -> String {
+        match self.rng.below(12) {
+            0 => self.rng.between(65_530, 65_545).to_string(),
+            1 => self.rng.between(131_060, 131_080).to_string(),
+            2 => self.rng.between(0, 300_000).to_string(),
+            _ => self.rng.between(0, 60).to_string(),
+        }
+    }
+
+    /// An index from either end.
+    fn index(&mut self) -> String {
+        match self.rng.below(8) {
+            0 => self.rng.pick(&["-1", "0", "9223372036854775807", "-9223372036854775808"]).to_string(),
+            1..3 => format!("-{}", self.rng.between(1, 70)),
+            3 => format!("-1{}", self.offset()),
+            _ => self.offset(),
+        }
+    }
+
+    fn deadline(&mut self) -> [Vec<u8>; 2] {
+        let (word, time) = match self.rng.below(4) {
+            0 => ("EX", self.rng.pick(SPANS).to_string()),
+            1 => ("PX", format!("{}000", self.rng.pick(SPANS))),
+            2 => ("EXAT", self.rng.pick(INSTANTS).to_string()),
+            _ => ("PXAT", format!("{}123", self.rng.pick(INSTANTS))),
+        };
+        [word.into(), time.into()]
+    }
+
+    fn string(&mut self) -> Command {
+        let (key, other) = (self.key(), self.key());
+        match self.rng.below(24) {
+            0..5 => self.set(),
+            5 => command(&[&b"SETNX"[..], &key, &self.value()]),
+            6 => command(&[&b"SETEX"[..], &key, self.rng.pick(SPANS).as_bytes(), &self.value()]),
+            7 => command(&[&b"PSETEX"[..], &key, b"1000000", &self.value()]),
+            8..10 => command(&[&b"GET"[..], &key]),
+            10 => command(&[&b"GETSET"[..], &key, &self.value()]),
+            11 => command(&[&b"GETDEL"[..], &key]),
+            12 => self.getex(),
+            13 => command(&[&b"MGET"[..], &key, &other, &self.key(), &key]),
+            14 => self.mset("MSET"),
+            15 => self.mset("MSETNX"),
+            16 => command(&[&b"APPEND"[..], &key, &self.value()]),
+            17 => command(&[&b"STRLEN"[..], &key]),
+            18 => {
+                let name = *self.rng.pick(&["GETRANGE", "SUBSTR"]);
+                command(&[name.as_bytes(), &key, self.index().as_bytes(), self.index().as_bytes()])
+            }
+            19 => command(&[&b"SETRANGE"[..], &key, self.offset().as_bytes(), &self.value()]),
+            20 => command(&[self.rng.pick(&["INCR", "DECR"]).as_bytes(), &key]),
+            21 => command(&[self.rng.pick(&["INCRBY", "DECRBY"]).as_bytes(), &key, self.integer().as_bytes()]),
+            22 => command(&[&b"INCRBYFLOAT"[..], &key, self.quarter().as_bytes()]),
+            _ => {
+                let mut words = command(&[&b"LCS"[..], &key, &other]);
+                if self.rng.one_in(2) {
+                    words.push(b"LEN".to_vec());
+                }
+                words
+            }
+        }
+    }
+
+    fn set(&mut self) -> Command {
+        let mut words = command(&[&b"SET"[..], &self.key(), &self.value()]);
+        if self.rng.one_in(3) {
+            words.push(self.rng.pick(&["NX", "XX", "nx", "xX"]).as_bytes().to_vec());
+        }
+        if self.rng.one_in(4) {
+            words.push(b"GET".to_vec());
+        }
+        match self.rng.below(6) {
+            0 => words.push(b"KEEPTTL".to_vec()),
+            1 => words.extend(self.deadline()),
+            _ => {}
+        }
+        words
+    }
+
+    fn getex(&mut self) -> Command {
+        let mut words = command(&[&b"GETEX"[..], &self.key()]);
+        match self.rng.below(3) {
+            0 => words.push(b"PERSIST".to_vec()),
+            1 => words.extend(self.deadline()),
+            _ => {}
+        }
+        words
+    }
+
+    fn mset(&mut self, name: &str) -> Command {
+        let mut words = command(&[name]);
+        for _ in 0..self.rng.between(1, 5) {
+            words.push(self.key());
+            words.push(self.value());
+        }
+        words
+    }
+
+    fn bits(&mut self) -> Command {
+        let key = self.key();
+        let offset = self.offset();
+        match self.rng.below(12) {
+            0..3 => command(&[&b"SETBIT"[..], &key, offset.as_bytes(), self.rng.pick(&["0", "1"]).as_bytes()]),
+            3 => command(&[&b"GETBIT"[..], &key, offset.as_bytes()]),
+            4..6 => {
+                let mut words = command(&[&b"BITCOUNT"[..], &key]);
+                if self.rng.one_in(2) {
+                    words.extend(command(&[self.index(), self.index()]));
+                    self.push_unit(&mut words);
+                }
+                words
+            }
+            6..8 => {
+                let mut words = command(&[&b"BITPOS"[..], &key, self.rng.pick(&["0", "1"]).as_bytes()]);
+                if self.rng.one_in(2) {
+                    words.push(self.index().into());
+                    if self.rng.one_in(2) {
+                        words.push(self.index().into());
+                        self.push_unit(&mut words);
+                    }
+                }
+                words
+            }
+            8..10 => {
+                let name = *self.rng.pick(&["AND", "OR", "XOR", "NOT"]);
+                let mut words = command(&[&b"BITOP"[..], name.as_bytes(), &key]);
+                let sources = if name == "NOT" { 1 } else { self.rng.between(1, 3) };
+                words.extend((0..sources).map(|_| self.key()).collect::<Vec<_>>());
+                words
+            }
+            10 => self.bitfield(key, false),
+            _ => self.bitfield(key, true),
+        }
+    }
+
+    fn push_unit(&mut self, words: &mut Command) {
+        if self.rng.one_in(2) {
+            words.push(self.rng.pick(&["BYTE", "BIT", "bit"]).as_bytes().to_vec());
+        }
+    }
+
+    fn bitfield(&mut self, key: Vec<u8>, read_only: bool) -> Command {
+        let mut words = vec![if read_only { b"BITFIELD_RO".to_vec() } else { b"BITFIELD".to_vec() }, key];
+        for _ in 0..self.rng.between(1, 4) {
+            let field = match self.rng.one_in(2) {
+                true => format!("i{}", self.rng.between(1, 64)),
+                false => format!("u{}", self.rng.between(1, 63)),
+            };
+            let hash = if self.rng.one_in(3) { "#" } else { "" };
+            let offset = format!("{hash}{}", self.rng.between(0, 200));
+            if !read_only && self.rng.one_in(4) {
+                words.extend(command(&["OVERFLOW", *self.rng.pick(&["WRAP", "SAT", "FAIL"])]));
+            }
+            match if read_only { 0 } else { self.rng.below(3) } {
+                0 => words.extend(command(&["GET", &field, &offset])),
+                // Redis saturates a SET near the ends of the 64-bit range to the wrong end; nobody should copy that.
+                1 => {
+                    words.extend(command(&["SET", &field, &offset, &self.rng.between(-(1 << 40), 1 << 40).to_string()]))
+                }
+                _ => words.extend(command(&["INCRBY", &field, &offset, &self.integer()])),
+            }
+        }
+        words
+    }
+
+    fn expiry(&mut self) -> Command {
+        let key = self.key();
+        let name = match self.rng.below(10) {
+            0 => return command(&[&b"PERSIST"[..], &key]),
+            1..5 => {
+                let name = *self.rng.pick(&["TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME"]);
+                return command(&[name.as_bytes(), &key]);
+            }
+            _ => *self.rng.pick(&["EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT"]),
+        };
+        let time = match (name.ends_with("AT"), name.starts_with('P')) {
+            (true, false) => self.rng.pick(INSTANTS).to_string(),
+            (true, true) => format!("{}001", self.rng.pick(INSTANTS)),
+            (false, false) => self.rng.pick(SPANS).to_string(),
+            (false, true) => format!("{}000", self.rng.pick(SPANS)),
+        };
+        let time = if self.rng.one_in(30) { self.rng.pick(&["-1", "0", "-100000"]).to_string() } else { time };
+        let mut words = command(&[name.as_bytes(), &key, time.as_bytes()]);
+        if self.rng.one_in(3) {
+            words.push(self.rng.pick(&["NX", "XX", "GT", "LT", "gt"]).as_bytes().to_vec());
+        }
+        words
+    }
+
+    fn generic(&mut self) -> Command {
+        let (key, other) = (self.key(), self.key());
+        match self.rng.below(16) {
+            0..2 => command(&[self.rng.pick(&["DEL", "UNLINK"]).as_bytes(), &key]),
+            2 => command(&[self.rng.pick(&["DEL", "UNLINK"]).as_bytes(), &key, &other, &key]),
+            3 => command(&[self.rng.pick(&["EXISTS", "TOUCH"]).as_bytes(), &key, &other, &key]),
+            4 => command(&[&b"TYPE"[..], &key]),
+            5..8 => command(&[&b"RENAME"[..], &key, &other]),
+            8 => command(&[&b"RENAMENX"[..], &key, &other]),
+            9..12 => {
+                let mut words = command(&[&b"COPY"[..], &key, &other]);
+                if self.with_databases && self.rng.one_in(3) {
+                    words.extend(command(&["DB", *self.rng.pick(&["0", "1", "2"])]));
+                }
+                if self.rng.one_in(2) {
+                    words.push(b"REPLACE".to_vec());
+                }
+                words
+            }
+            12 => {
+                let pattern = *self.rng.pick(&["*", "key:*", "?", "[a-c]", "k\\[*", "[^a-z]*", "nothing"]);
+                command(&["KEYS", pattern])
+            }
+            13 => command(&["RANDOMKEY"]),
+            _ => command(&["DBSIZE"]),
+        }
+    }
+
+    fn database(&mut self) -> Command {
+        let key = self.key();
+        let number = *self.rng.pick(&["0", "1", "2"]);
+        match self.rng.below(16) {
+            0 => {
+                let mut words = command(&["FLUSHDB"]);
+                words.extend(self.rng.pick(&[None, Some("ASYNC"), Some("sync")]).map(|word| word.as_bytes().to_vec()));
+                words
+            }
+            1 if self.with_databases && self.rng.one_in(3) => command(&["FLUSHALL"]),
+            2..5 if self.with_databases => command(&["SWAPDB", number, *self.rng.pick(&["0", "1", "2", "16"])]),
+            5..10 if self.with_databases => command(&[&b"MOVE"[..], &key, number.as_bytes()]),
+            10..15 if self.with_databases => {
+                command(&["SELECT", *self.rng.pick(&["0", "0", "1", "2", "16", "-1", "x"])])
+            }
+            _ => command(&["DBSIZE"]),
+        }
+    }
+}
