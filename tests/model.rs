@@ -1,0 +1,322 @@
+//! Random commands against a plain model, and against Redis itself, reply by reply.
+//!
+//! Three sides are compared in pairs, so that an agreement means something: the model with `redis-server` (is the
+//! model right?), the server with the model, `kill -9` and recovery in between (is anything lost or answered
+//! wrongly?), and the server with `redis-server` on commands that are also malformed (are errors worded as clients
+//! know them?). Each in RESP2 and RESP3.
+//!
+//! A failure prints its seed; `FENCEPOST_SEED=N` runs it again. `FENCEPOST_MODEL_COMMANDS` sets how many commands
+//! each test sends.
+
+use fencepost_harness::compare::agree;
+use fencepost_harness::model::{CLOCK_SLACK_MS, Model};
+use fencepost_harness::server::redis_is_installed;
+use fencepost_harness::workload::Workload;
+use fencepost_harness::{Client, Command, Frame, Program, Seed, Server, Storage, command, show};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+/// How long an expired key may be seen, or counted, after its time. The promise is "about a second".
+const EXPIRY_SEEN_MAX: Duration = Duration::from_secs(20);
+
+/// How many of the last commands a failure shows.
+const SHOWN: usize = 40;
+
+#[test]
+fn the_model_agrees_with_redis() {
+    if redis_is_installed() {
+        for resp3 in [false, true] {
+            let redis = Server::start(Program::Redis, &Storage::Memory, &[]);
+            Run::new("the model and redis", redis, resp3).against_model(false);
+        }
+    }
+}
+
+#[test]
+fn the_server_agrees_with_the_model_over_crashes_in_resp2() {
+    Run::new("the server and the model", fencepost(), false).against_model(true);
+}
+
+#[test]
+fn the_server_agrees_with_the_model_over_crashes_in_resp3() {
+    Run::new("the server and the model", fencepost(), true).against_model(true);
+}
+
+#[test]
+fn the_server_agrees_with_redis_reply_by_reply() {
+    if redis_is_installed() {
+        for resp3 in [false, true] {
+            let redis = Server::start(Program::Redis, &Storage::Memory, &[]);
+            Run::new("the server and redis", fencepost(), resp3).against_server(&redis);
+        }
+    }
+}
+
+fn fencepost() -> Server {
+    let fencepost = env!("CARGO_BIN_EXE_fencepost");
+    let mut server = Server::under_test(fencepost, &Storage::Memory, &["--pool-size", "1gb"]);
+    server.run();
+    server
+}
+
+fn command_count() -> usize {
+    let text = std::env::var("FENCEPOST_MODEL_COMMANDS").unwrap_or_else(|_| "8000".to_owned());
+    text.parse().expect("FENCEPOST_MODEL_COMMANDS is a number")
+}
+
+fn now_ms() -> i64 {
+    UNIX_EPOCH.elapsed().expect("the clock is past 1970").as_millis() as i64
+}
+
+/// One server under test and what was done to it.
+struct Run {
+    server: Server,
+    client: Client,
+    workload: Workload,
+    resp3: bool,
+    recent: VecDeque<String>,
+}
+
+impl Run {
+    fn new(name: &str, server: Server, resp3: bool) -> Self {
+        let seed = Seed::from_env(name);
+        let client = connect(&server, resp3);
+        let workload = Workload::new(seed.rng(u64::from(resp3)));
+        Self { server, client, workload, resp3, recent: VecDeque::new() }
+    }
+
+    /// Sends commands in pipelines of random depth and compares each reply with the model's; now and then lets a key
+    /// expire, walks the keys with SCAN, or (with `crashes`) kills the server and compares all it holds afterwards.
+    fn against_model(mut self, crashes: bool) {
+        let mut model = Model::new();
+        model.reconnect(self.resp3);
+        let mut left = command_count();
+        while left > 0 {
+            let (mut batch, mut expected) = (Vec::new(), Vec::new());
+            for _ in 0..self.workload.rng().between(1, 24) {
+                let command = self.workload.command();
+                if let Some(reply) = model.apply(&command, now_ms()) {
+                    batch.push(command);
+                    expected.push(reply);
+                }
+            }
+            let replies =
+                self.client.pipeline(&batch).unwrap_or_else(|error| self.fail(&format!("no replies: {error}")));
+            for ((command, expected), reply) in batch.iter().zip(&expected).zip(&replies) {
+                self.note(command);
+                if !expected.accepts(reply) {
+                    self.fail(&format!("{} answered {reply:?}, expected {expected:?}", show(command)));
+                }
+            }
+            left = left.saturating_sub(batch.len());
+            match self.workload.rng().below(100) {
+                0..4 => self.let_a_key_expire(&mut model),
+                4..8 => self.scan(&model),
+                8 if crashes => self.crash(&mut model),
+                _ => {}
+            }
+        }
+        if crashes {
+            self.crash(&mut model);
+        }
+    }
+
+    /// A short life: the key must go, be counted no more, and stay away.
+    fn let_a_key_expire(&mut self, model: &mut Model) {
+        let Some(key) = model.keys().into_iter().next() else { return };
+        let expire = command(&[&b"PEXPIRE"[..], &key, b"1"]);
+        self.note(&expire);
+        assert_eq!(self.client.must(&expire), Frame::Integer(1));
+        model.expire(&key);
+        self.until(&command(&[&b"EXISTS"[..], &key]), &Frame::Integer(0));
+        let count = command(&["DBSIZE"]);
+        if let Some(fencepost_harness::model::Expected::Exactly(frame)) = model.apply(&count, now_ms()) {
+            self.until(&count, &frame);
+        }
+    }
+
+    fn until(&mut self, command: &Command, wanted: &Frame) {
+        let start = Instant::now();
+        loop {
+            let reply = self.client.must(command);
+            if reply == *wanted {
+                return;
+            }
+            if start.elapsed() > EXPIRY_SEEN_MAX {
+                self.fail(&format!("{} still answers {reply:?}, not {wanted:?}", show(command)));
+            }
+        }
+    }
+
+    fn scan(&mut self, model: &Model) {
+        let count = self.workload.rng().between(1, 20).to_string();
+        let mut found = scan(&mut self.client, &count);
+        found.sort();
+        found.dedup();
+        if found != model.keys() {
+            self.fail(&format!("SCAN found {found:?}, expected {:?}", model.keys()));
+        }
+    }
+
+    /// `kill -9`, recovery, and a comparison of everything.
+    fn crash(&mut self, model: &mut Model) {
+        self.server.crash();
+        self.client = connect(&self.server, self.resp3);
+        model.reconnect(self.resp3);
+        for database in 0..3 {
+            let found = contents(&mut self.client, database);
+            let expected = model.contents(database);
+            let alike = |(a, b): (&Content, &Content)| a.0 == b.0 && a.1 == b.1 && close(a.2, b.2);
+            if found.len() != expected.len() || !found.iter().zip(&expected).all(alike) {
+                let tell = |contents: &[Content]| -> Vec<String> {
+                    let one = |(key, value, at): &Content| {
+                        format!("{} = {:?} at {at:?}", key.escape_ascii(), Frame::bulk(value))
+                    };
+                    contents.iter().map(one).collect()
+                };
+                self.fail(&format!(
+                    "after a crash database {database} holds {:#?}\nexpected {:#?}",
+                    tell(&found),
+                    tell(&expected)
+                ));
+            }
+        }
+        self.client.must(&["SELECT", "0"]);
+        self.recent.push_back("(kill -9)".to_owned());
+    }
+
+    /// Sends the same commands, one in three of them broken, to both servers.
+    fn against_server(mut self, reference: &Server) {
+        let mut other = connect(reference, self.resp3);
+        let mut left = command_count();
+        while left > 0 {
+            let mut batch: Vec<Command> = Vec::new();
+            for _ in 0..self.workload.rng().between(1, 12) {
+                batch.push(self.command_for_both());
+            }
+            let ours = self.client.pipeline(&batch).unwrap_or_else(|error| self.fail(&format!("no replies: {error}")));
+            let theirs = other.pipeline(&batch).expect("redis-server answers");
+            for ((command, ours), theirs) in batch.iter().zip(&ours).zip(&theirs) {
+                self.note(command);
+                if !agree(command, ours, theirs) {
+                    self.fail(&format!("{} answered {ours:?}, redis-server {theirs:?}", show(command)));
+                }
+            }
+            left = left.saturating_sub(batch.len());
+        }
+        for database in 0..3 {
+            let (ours, theirs) = (contents(&mut self.client, database), contents(&mut other, database));
+            let alike = |(a, b): (&Content, &Content)| a.0 == b.0 && a.1 == b.1 && close(a.2, b.2);
+            assert!(
+                ours.len() == theirs.len() && ours.iter().zip(&theirs).all(alike),
+                "the servers hold different things"
+            );
+        }
+    }
+
+    fn command_for_both(&mut self) -> Command {
+        loop {
+            let command = match self.workload.rng().below(9) {
+                0..5 => self.workload.command(),
+                5 => {
+                    let key = self.workload.key();
+                    command(&[&b"OBJECT"[..], b"ENCODING", &key])
+                }
+                6 => self.lcs_with_options(),
+                _ => self.workload.broken_command(),
+            };
+            if is_comparable(&command) {
+                return command;
+            }
+        }
+    }
+
+    fn lcs_with_options(&mut self) -> Command {
+        let mut words = command(&[&b"LCS"[..], &self.workload.key(), &self.workload.key()]);
+        for option in ["IDX", "WITHMATCHLEN", "LEN"] {
+            if self.workload.rng().one_in(2) {
+                words.push(option.into());
+            }
+        }
+        if self.workload.rng().one_in(3) {
+            words.extend(command(&["MINMATCHLEN", "3"]));
+        }
+        words
+    }
+
+    fn note(&mut self, command: &Command) {
+        self.recent.push_back(show(command));
+        if self.recent.len() > SHOWN {
+            self.recent.pop_front();
+        }
+    }
+
+    fn fail(&self, what: &str) -> ! {
+        let recent: Vec<&str> = self.recent.iter().map(String::as_str).collect();
+        panic!("RESP{}: the last commands:\n{}\n{what}", if self.resp3 { 3 } else { 2 }, recent.join("\n"));
+    }
+}
+
+/// Commands whose replies mean nothing side by side: those whose effect depends on the moment, on memory limits, or
+/// on arithmetic in long doubles, and LCS over values that would take seconds.
+fn is_comparable(command: &Command) -> bool {
+    let name = command[0].to_ascii_uppercase();
+    match name.as_slice() {
+        // Whether an expired key that nobody asked for is still counted is a matter of timing.
+        b"DBSIZE" | b"RANDOMKEY" => false,
+        // Near deadlines: GT and LT between two that were set a moment apart.
+        b"EXPIRE" | b"PEXPIRE" if command.len() > 3 => false,
+        // Times so near that they could pass between the two servers' answers.
+        _ => !command.iter().any(|word| word == b"1.5"),
+    }
+}
+
+fn connect(server: &Server, resp3: bool) -> Client {
+    let mut client = server.client();
+    if resp3 {
+        assert!(matches!(client.hello(3).expect("HELLO is answered"), Frame::Map(_)));
+    }
+    client
+}
+
+/// All keys by SCAN, as often as it gave them.
+fn scan(client: &mut Client, count: &str) -> Vec<Vec<u8>> {
+    let mut cursor = b"0".to_vec();
+    let mut keys = Vec::new();
+    loop {
+        let reply = client.must(&[b"SCAN", cursor.as_slice(), b"COUNT", count.as_bytes()]);
+        let Some([next, page]) = reply.items() else { panic!("SCAN answered {reply:?}") };
+        cursor = next.bytes().expect("a cursor is a string").to_vec();
+        let page = page.items().expect("a page is an array");
+        keys.extend(page.iter().map(|key| key.bytes().expect("a key is a string").to_vec()));
+        if cursor == b"0" {
+            return keys;
+        }
+    }
+}
+
+/// A key, its value and its deadline in Unix milliseconds.
+type Content = (Vec<u8>, Vec<u8>, Option<i64>);
+
+/// All that a database holds, by key.
+fn contents(client: &mut Client, database: usize) -> Vec<Content> {
+    assert_eq!(client.must(&["SELECT", &database.to_string()]), Frame::ok());
+    let mut keys = scan(client, "100");
+    keys.sort();
+    keys.dedup();
+    let content = |key: Vec<u8>| {
+        let value = client.must(&[b"GET", key.as_slice()]);
+        let deadline = client.must(&[b"PEXPIRETIME", key.as_slice()]).integer().expect("PEXPIRETIME answers a number");
+        let value = value.bytes().unwrap_or_else(|| panic!("{} has no value", key.escape_ascii())).to_vec();
+        (key, value, (deadline >= 0).then_some(deadline))
+    };
+    keys.into_iter().map(content).collect()
+}
+
+fn close(a: Option<i64>, b: Option<i64>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.abs_diff(b) <= CLOCK_SLACK_MS.unsigned_abs(),
+        (None, None) => true,
+        _ => false,
+    }
+}
