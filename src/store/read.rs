@@ -157,14 +157,18 @@ impl Store {
         guard: &'g Guard,
         emit: &mut dyn FnMut(Entry<'g>),
     ) -> u64 {
-        let Some(index) = self.table.load(guard).get(db).index() else { return 0 };
-        index.scan(cursor, guard, |addr| match self.entry_at(addr, guard) {
-            Some(entry) if !entry.record.expired(now_ms) => emit(entry),
-            Some(entry) => {
-                let number = self.stripes.number(self.hash(entry.key()));
-                self.expired_key_seen(number, entry.record.expiry_ms, now_ms);
+        let table = self.table.load(guard);
+        let Some(index) = table.get(db).index() else { return 0 };
+        index.scan(cursor, guard, |addr| {
+            let record = record_at(&self.pool, addr);
+            let entry = self.entry_of(record, guard).filter(|entry| !entry.record.expired(now_ms)).or_else(|| {
+                // Expired, or a long string that was replaced since its head was found: the key itself may well be there.
+                let key = Key { db, name: record.key };
+                self.entry(table, key, self.hash(key.name), now_ms, guard)
+            });
+            if let Some(entry) = entry {
+                emit(entry);
             }
-            None => {}
         })
     }
 

@@ -304,6 +304,34 @@ fn nobody_sees_half_of_a_write_of_several_keys() {
     });
 }
 
+/// A long value that is replaced all the time is a key that is there throughout: a scan may not lose it between its head and its chunks.
+#[test]
+fn scan_finds_a_long_string_that_is_being_replaced() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let store = Store::in_memory(256 << 20, Clock::manual(NOW)).expect("memory");
+    let value = pattern(INLINE_MAX_BYTES + 1, 1);
+    set(&store, &mut store.worker(), b"long", &value, None);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut worker = store.worker();
+            (0..3000).for_each(|_| set(&store, &mut worker, b"long", &value, None));
+            done.store(true, Ordering::Release);
+        });
+        while !done.load(Ordering::Acquire) {
+            let guard = pin();
+            let (mut cursor, mut found) = (0, 0);
+            loop {
+                cursor = store.scan(0, cursor, NOW, &guard, &mut |_| found += 1);
+                if cursor == 0 {
+                    break;
+                }
+            }
+            assert!(found >= 1, "the key was there all the time");
+        }
+    });
+}
+
 #[test]
 fn flushed_and_swapped_databases_stay_so() {
     let dir = tempfile::tempdir().expect("tempdir");
