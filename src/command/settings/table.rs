@@ -98,7 +98,7 @@ pub const SETTINGS: &[SettingSpec] = &[
     ignored("disable-thp", BOOL, "yes"),
     ignored("dynamic-hz", BOOL, "yes"),
     start("emulate-latency", TEXT, ""),
-    fixed("enable-debug-command", Kind::Enum(&["no", "yes", "local"]), "no"),
+    fixed("enable-debug-command", Kind::Enum(&["no", "yes", "local"]), "yes"),
     fixed("enable-module-command", Kind::Enum(&["no", "yes", "local"]), "no"),
     fixed("enable-protected-configs", Kind::Enum(&["no", "yes", "local"]), "no"),
     also("hash-max-ziplist-entries", ignored("hash-max-listpack-entries", int(0, i64::MAX), "512")),
