@@ -4,6 +4,7 @@
 mod addr;
 mod clock;
 mod epoch;
+pub mod mutant;
 
 pub use addr::{LogAddr, SegmentId};
 pub use clock::Clock;
