@@ -32,8 +32,84 @@ macro_rules! mutants {
 }
 
 mutants! {
+    /// A flush writes nothing back.
+    FlushNothing = "flush-nothing",
+    /// A flush of several lines leaves out the last.
+    FlushOneLineShort = "flush-one-line-short",
+    /// A flush rounds its start up to a line, not down.
+    FlushStartsLate = "flush-starts-late",
+    /// A read that the medium cannot serve gives what happens to lie there.
+    MediaErrorIgnored = "media-error-ignored",
+    /// Both updates of the superblock go to the same copy.
+    SuperblockInPlace = "superblock-in-place",
+    /// An update of the superblock ends without its fences.
+    SuperblockNotFenced = "superblock-not-fenced",
+    /// The checksum of a superblock copy is not verified.
+    SuperblockUnchecked = "superblock-unchecked",
+    /// The superblock of a new pool is written before the segment headers are durable.
+    CreationUnordered = "creation-unordered",
+    /// A segment's new incarnation is not made durable before it is appended to.
+    OpeningNotPersisted = "opening-not-persisted",
+    /// A segment's state word is stored before its seal word.
+    HeaderWordsSwapped = "header-words-swapped",
+    /// The checks of segment header words are not verified.
+    HeaderUnchecked = "header-unchecked",
+    /// A segment is sealed a line beyond its log's end.
+    SealTooFar = "seal-too-far",
+    /// Recovery seals an unsealed segment a line short of its log's end.
+    SealTooShort = "seal-too-short",
     /// A commit ends without its fence.
     CommitWithoutFence = "commit-without-fence",
+    /// A commit of non-temporal stores ends without its fence.
+    LargeCommitWithoutFence = "large-commit-without-fence",
+    /// A commit's fence is executed by another thread than the one that flushed.
+    FenceByAnotherThread = "fence-by-another-thread",
+    /// A batch whose header is whole is accepted whatever its checksum says.
+    BatchUnchecked = "batch-unchecked",
+    /// A batch's checksum leaves out its last line.
+    BatchCheckShort = "batch-check-short",
+    /// A batch's checks are not seeded with its offset.
+    BatchCheckAnywhere = "batch-check-anywhere",
+    /// A segment's checks are not seeded with its incarnation.
+    BatchCheckAnyLife = "batch-check-any-life",
+    /// A valid batch behind an invalid one is taken as the log's continuation.
+    HoleAccepted = "hole-accepted",
+    /// Bytes below a seal that do not validate are taken as the log's end.
+    SealIgnored = "seal-ignored",
+    /// Recovery stops one batch before the end of an unsealed log.
+    LastBatchLost = "last-batch-lost",
+    /// Of two records of a key recovery keeps the older.
+    OlderVersionWins = "older-version-wins",
+    /// Recovery leaves tombstones out.
+    TombstonesForgotten = "tombstones-forgotten",
+    /// After recovery versions start again from 0.
+    VersionsNotRestored = "versions-not-restored",
+    /// After recovery object ids start again from 1.
+    ObjectIdsNotRestored = "object-ids-not-restored",
+    /// Of two records of a chunk recovery keeps the first that it meets.
+    ChunkVersionsIgnored = "chunk-versions-ignored",
+    /// The chunks of a long string are not durable before its head is written.
+    ChunksNotFenced = "chunks-not-fenced",
+    /// The chunks that a patch changes are not in the batch of the head.
+    ChunksOutsideBatch = "chunks-outside-batch",
+    /// A transaction commits each key in a batch of its own.
+    BatchSplit = "batch-split",
+    /// A write becomes visible before its batch is durable.
+    PublishBeforeFence = "publish-before-fence",
+    /// A transaction's keys are published without the exclusive mark.
+    PublishWithoutMark = "publish-without-mark",
+    /// FLUSHDB gives a database the next keyspace id without counting it up.
+    KeyspaceIdReused = "keyspace-id-reused",
+    /// FLUSHDB changes the databases in DRAM only.
+    FlushNotRecorded = "flush-not-recorded",
+    /// SWAPDB changes the databases in DRAM only.
+    SwapNotRecorded = "swap-not-recorded",
+    /// FLUSHDB empties a database before that is durable.
+    FlushVisibleEarly = "flush-visible-early",
+    /// A key is seen to have expired before that is durable.
+    ClockMarkLeftOut = "clock-mark-left-out",
+    /// Recovery does not look at clock marks.
+    ClockMarkIgnored = "clock-mark-ignored",
 }
 
 #[cfg(feature = "mutants")]

@@ -1,7 +1,7 @@
 //! Building a commit batch in DRAM, so that it is streamed to the pool once.
 
 use super::NewRecord;
-use super::format::{BATCH_HEADER_BYTES, RECORD_ALIGN, batch_bytes};
+use super::format::{BATCH_HEADER_BYTES, RECORD_ALIGN, batch_bytes, checked_bytes};
 
 /// A commit batch being put together. Reused from batch to batch: allocates only to grow.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl BatchBuilder {
         self.bytes[12..16].copy_from_slice(&self.records.to_le_bytes());
         let head_check = crc32c::crc32c_append(seed, &self.bytes[8..16]);
         self.bytes[4..8].copy_from_slice(&head_check.to_le_bytes());
-        let crc = crc32c::crc32c_append(seed, &self.bytes[4..]);
+        let crc = crc32c::crc32c_append(seed, &self.bytes[4..checked_bytes(bytes)]);
         self.bytes[..4].copy_from_slice(&crc.to_le_bytes());
         &self.bytes
     }

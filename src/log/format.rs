@@ -40,6 +40,7 @@
 //! Kinds 4 to 6 are laid down for the collection types; a pool that has them also has an incompatible feature bit, so this release refuses
 //! it. Any other kind, flag or object type that this release does not know is corruption.
 
+use crate::base::mutant::{self, Mutant};
 use crate::pool::format::LINE_BYTES;
 
 /// Bytes of a batch's header.
@@ -60,6 +61,7 @@ pub const FLAG_RAW: u8 = 1;
 /// What the checks of a batch at `offset` bytes from its segment's start are seeded with.
 #[inline]
 pub fn batch_seed(segment_seed: u32, offset: u64) -> u32 {
+    let offset = if mutant::active(Mutant::BatchCheckAnywhere) { 0 } else { offset };
     crc32c::crc32c_append(segment_seed, &offset.to_le_bytes())
 }
 
@@ -73,4 +75,11 @@ pub const fn record_bytes(key_len: usize, value_len: usize) -> usize {
 #[inline]
 pub const fn batch_bytes(bytes: usize) -> usize {
     bytes.next_multiple_of(LINE_BYTES as usize)
+}
+
+/// The end of what the checksum of a batch of `bytes` covers.
+#[inline(always)]
+pub(super) fn checked_bytes(bytes: usize) -> usize {
+    let short = mutant::active(Mutant::BatchCheckShort) && bytes > LINE_BYTES as usize;
+    if short { bytes - LINE_BYTES as usize } else { bytes }
 }

@@ -1,8 +1,9 @@
 //! Reading records at an address, and walking a segment from its start.
 
-use super::format::{BATCH_HEADER_BYTES, RECORD_HEADER_BYTES, batch_seed};
+use super::format::{BATCH_HEADER_BYTES, RECORD_HEADER_BYTES, batch_seed, checked_bytes};
 use super::record::lengths;
 use super::{Record, RecordError};
+use crate::base::mutant::{self, Mutant};
 use crate::base::{LogAddr, SegmentId};
 use crate::persist::MediaError;
 use crate::pool::format::{LINE_BYTES, SEGMENT_HEADER_BYTES, segment_seed};
@@ -110,13 +111,14 @@ pub fn scan_batches<'p>(
     sealed: bool,
     mut visit: impl FnMut(u64, Record<'p>),
 ) -> SegmentScan {
+    let segment = if mutant::active(Mutant::LastBatchLost) && !sealed { without_last(segment, seed) } else { segment };
     let mut scan = SegmentScan { sealed, end: SEGMENT_HEADER_BYTES, ..SegmentScan::default() };
     let mut at = SEGMENT_HEADER_BYTES as usize;
     // Ends: `at` grows by at least a line each turn.
     while at < segment.len() {
         match check_batch(segment, at, seed) {
             BatchCheck::Valid { bytes, records } => {
-                if (scan.end as usize) < at {
+                if (scan.end as usize) < at && !mutant::active(Mutant::HoleAccepted) {
                     scan.faults.push((scan.end..at as u64, SegmentFault::Batch));
                 }
                 let batch = &segment[at..at + bytes];
@@ -139,13 +141,24 @@ pub fn scan_batches<'p>(
             BatchCheck::Nothing => at += LINE_BYTES as usize,
         }
     }
-    if sealed && (scan.end as usize) < segment.len() {
+    if sealed && (scan.end as usize) < segment.len() && !mutant::active(Mutant::SealIgnored) {
         scan.faults.push((scan.end..segment.len() as u64, SegmentFault::Batch));
         scan.end = segment.len() as u64;
     }
     // Torn batches below a valid one are damage, named above; only what lies behind the log's end is unfinished.
     scan.unfinished = scan.unfinished.filter(|&at| at >= scan.end);
     scan
+}
+
+/// The segment up to its last batch, which a defect loses.
+#[cold]
+fn without_last(segment: &[u8], seed: u32) -> &[u8] {
+    let (mut at, mut last) = (SEGMENT_HEADER_BYTES as usize, segment.len());
+    while let BatchCheck::Valid { bytes, .. } = check_batch(segment, at, seed) {
+        last = at;
+        at += bytes;
+    }
+    &segment[..last]
 }
 
 /// What is at a line of a segment.
@@ -171,7 +184,8 @@ fn check_batch(segment: &[u8], at: usize, segment_seed: u32) -> BatchCheck {
         return BatchCheck::Nothing;
     }
     let len = (lines * LINE_BYTES) as usize;
-    if crc32c::crc32c_append(seed, &bytes[4..len]) != word(0) {
+    let checked = checked_bytes(len);
+    if crc32c::crc32c_append(seed, &bytes[4..checked]) != word(0) && !mutant::active(Mutant::BatchUnchecked) {
         return BatchCheck::Torn;
     }
     BatchCheck::Valid { bytes: len, records: word(12) }

@@ -1,8 +1,9 @@
 //! Appending commit batches to this thread's open segment.
 
-use super::BatchBuilder;
-use super::format::batch_seed;
+use super::format::{BATCH_HEADER_BYTES, batch_seed};
+use super::{BatchBuilder, Kind};
 use crate::base::LogAddr;
+use crate::base::mutant::{self, Mutant};
 use crate::pool::{OpenSegment, Pool, PoolFull, Urgency};
 
 /// Why a batch was not appended. Nothing was written.
@@ -45,7 +46,7 @@ impl Writer {
         let at = segment.start + segment.end;
         // A crash from here to the fence leaves any part of these lines: the checksum then fails, and nothing refers to them.
         pool.region().write(at, image);
-        pool.region().fence();
+        fence(pool, image);
         segment.end += bytes;
         pool.set_used(segment.id, segment.end);
         Ok(at)
@@ -81,5 +82,19 @@ impl Writer {
     pub fn record_addr(at: u64, offset: usize) -> LogAddr {
         LogAddr::from_offset(at + offset as u64)
             .expect("records start on 16-byte boundaries of a pool of at most 16 TiB")
+    }
+}
+
+/// The fence of a commit, and what defects make of it.
+#[inline(always)]
+fn fence(pool: &Pool, image: &[u8]) {
+    let left_out = mutant::active(Mutant::CommitWithoutFence)
+        || mutant::active(Mutant::PublishBeforeFence)
+        || (mutant::active(Mutant::LargeCommitWithoutFence) && image.len() > 1024)
+        || (mutant::active(Mutant::ChunksNotFenced) && image[BATCH_HEADER_BYTES] == Kind::Chunk as u8);
+    if mutant::active(Mutant::FenceByAnotherThread) {
+        std::thread::scope(|scope| drop(scope.spawn(|| pool.region().fence())));
+    } else if !left_out {
+        pool.region().fence();
     }
 }

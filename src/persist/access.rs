@@ -14,6 +14,7 @@ use pmem_emulation::{MediaError, Note};
 
 use super::flush::{self, CACHE_LINE_BYTES, FlushInstruction};
 use super::region::Region;
+use crate::base::mutant::{self, Mutant};
 
 /// Writing.
 impl Region {
@@ -93,6 +94,7 @@ impl Region {
     #[inline]
     #[track_caller]
     pub fn flush(&self, at: u64, len: u64) {
+        let Some((at, len)) = mutated_flush(at, len) else { return };
         if ends_within(at, len, self.plain_write_end) {
             self.raw_flush(at, len);
         } else {
@@ -259,6 +261,22 @@ impl Region {
         assert!(self.writable, "the region was opened read-only, so offset {at:#x} cannot be written");
         self.check_range(at, len);
     }
+}
+
+/// What a flush with a defect is left with.
+#[inline(always)]
+fn mutated_flush(at: u64, len: u64) -> Option<(u64, u64)> {
+    if mutant::active(Mutant::FlushNothing) {
+        return None;
+    }
+    if mutant::active(Mutant::FlushStartsLate) {
+        let start = at.next_multiple_of(CACHE_LINE_BYTES);
+        return (start < at + len).then(|| (start, at + len - start));
+    }
+    if mutant::active(Mutant::FlushOneLineShort) && len > CACHE_LINE_BYTES {
+        return Some((at, len - CACHE_LINE_BYTES));
+    }
+    Some((at, len))
 }
 
 /// A stretch of a copy: whole lines, or part of one line.

@@ -9,6 +9,7 @@ use pmem_emulation::{Call, Hook, Mapping, MediaError, Note};
 
 use super::access::{Piece, pieces};
 use super::region::Region;
+use crate::base::mutant::{self, Mutant};
 
 type Site = &'static Location<'static>;
 
@@ -93,7 +94,10 @@ impl Region {
     pub(super) fn hooked_read(&self, at: u64, len: u64, site: Site) -> Result<&[u8], MediaError> {
         self.check_range(at, len);
         if len > 0 {
-            self.report(site, |hook, call| hook.read(at, len, call), || Ok(()))?;
+            let readable = self.report(site, |hook, call| hook.read(at, len, call), || Ok(()));
+            if !mutant::active(Mutant::MediaErrorIgnored) {
+                readable?;
+            }
         }
         Ok(self.raw_read(at, len))
     }

@@ -9,6 +9,7 @@ use super::format::{
 };
 use super::{Pool, PoolFull};
 use crate::base::SegmentId;
+use crate::base::mutant::{self, Mutant};
 use crate::persist::{MediaError, Region};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -169,9 +170,17 @@ impl Pool {
         let incarnation = state.incarnation.load(Ordering::Relaxed) + 1;
         let at = self.segment_offset(id);
         // Both words are in one line, so they reach the medium in this order: a crash leaves the segment free, or open and empty.
-        self.region.store_u64(at + 8, seal_word(&self.uuid, id, incarnation, 0));
-        self.region.store_u64(at, state_word(&self.uuid, id, incarnation));
-        self.region.persist(at, 16);
+        let mut words =
+            [(at + 8, seal_word(&self.uuid, id, incarnation, 0)), (at, state_word(&self.uuid, id, incarnation))];
+        if mutant::active(Mutant::HeaderWordsSwapped) {
+            words.reverse();
+        }
+        for (at, word) in words {
+            self.region.store_u64(at, word);
+        }
+        if !mutant::active(Mutant::OpeningNotPersisted) {
+            self.region.persist(at, 16);
+        }
         state.incarnation.store(incarnation, Ordering::Relaxed);
         state.live.store(0, Ordering::Relaxed);
         state.used.store(SEGMENT_HEADER_BYTES, Ordering::Relaxed);
@@ -189,7 +198,8 @@ impl Pool {
     pub fn seal_segment(&self, id: SegmentId, end: u64) {
         let incarnation = self.segments.states[id.0 as usize].incarnation.load(Ordering::Relaxed);
         let at = self.segment_offset(id) + 8;
-        self.region.store_u64(at, seal_word(&self.uuid, id, incarnation, (end / LINE_BYTES) as u32));
+        let too_far = u64::from(mutant::active(Mutant::SealTooFar)) * LINE_BYTES;
+        self.region.store_u64(at, seal_word(&self.uuid, id, incarnation, ((end + too_far) / LINE_BYTES) as u32));
         self.region.flush(at, 8);
     }
 

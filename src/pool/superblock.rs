@@ -3,6 +3,7 @@
 use super::Pool;
 use super::format::{FORMAT_VERSION, SUPERBLOCK_BYTES, Superblock, SuperblockFault};
 use super::{PoolError, format};
+use crate::base::mutant::{self, Mutant};
 use crate::persist::Region;
 use std::path::Path;
 
@@ -46,10 +47,14 @@ fn refusal(faults: [Option<SuperblockFault>; 2], path: &Path) -> PoolError {
 
 /// Writes `superblock` to the copy that its generation selects. Durable on return: 64 lines flushed, one fence.
 pub(super) fn write_copy(region: &Region, superblock: &Superblock) {
-    let at = (superblock.generation % 2) * SUPERBLOCK_BYTES as u64;
+    let copy = if mutant::active(Mutant::SuperblockInPlace) { 0 } else { superblock.generation % 2 };
+    let at = copy * SUPERBLOCK_BYTES as u64;
     region.copy(at, &superblock.encode());
     // A crash before the fence may tear this copy; the other one still holds the state before.
-    region.persist(at, SUPERBLOCK_BYTES as u64);
+    region.flush(at, SUPERBLOCK_BYTES as u64);
+    if !mutant::active(Mutant::SuperblockNotFenced) {
+        region.fence();
+    }
 }
 
 impl Pool {

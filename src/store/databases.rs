@@ -5,7 +5,9 @@ use super::accounting::count_out;
 use super::expiry::drop_object;
 use super::keyspaces::{DbTable, Keyspace};
 use super::{Db, Store, StoreError};
+use crate::base::mutant::{self, Mutant};
 use crate::log::Kind;
+use crate::pool::format::Superblock;
 use crossbeam_epoch::Guard;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,14 +42,23 @@ impl Store {
             return;
         }
         let mut fresh = Vec::with_capacity(used.len());
+        if mutant::active(Mutant::FlushVisibleEarly) {
+            let mut early = table.clone();
+            used.iter().for_each(|&db| drop(early.replace(db, Keyspace::new(0))));
+            self.table.replace(early, &guard);
+        }
         // A crash during this leaves all of these databases as they were, or all of them empty.
-        self.pool.update_superblock(|superblock| {
+        let mut change = |superblock: &mut Superblock| {
             for &db in &used {
                 superblock.keyspaces[db as usize] = superblock.next_keyspace;
                 fresh.push(superblock.next_keyspace);
-                superblock.next_keyspace += 1;
+                superblock.next_keyspace += u32::from(!mutant::active(Mutant::KeyspaceIdReused));
             }
-        });
+        };
+        match mutant::active(Mutant::FlushNotRecorded) {
+            false => self.pool.update_superblock(change),
+            true => change(&mut self.pool.superblock()),
+        }
         let retired: Vec<_> = used.iter().zip(fresh).map(|(&db, id)| table.replace(db, Keyspace::new(id))).collect();
         self.table.replace(table, &guard);
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(retired);
@@ -65,7 +76,9 @@ impl Store {
         let guard = crossbeam_epoch::pin();
         let mut table: DbTable = self.table.load(&guard).clone();
         // A crash during this leaves both as they were, or both swapped.
-        self.pool.update_superblock(|superblock| superblock.keyspaces.swap(a as usize, b as usize));
+        if !mutant::active(Mutant::SwapNotRecorded) {
+            self.pool.update_superblock(|superblock| superblock.keyspaces.swap(a as usize, b as usize));
+        }
         table.swap(a, b);
         self.table.replace(table, &guard);
         Ok(())

@@ -10,6 +10,7 @@ use super::keyspaces::DbTable;
 use super::objects::Objects;
 use super::stripes::{Held, Stripe};
 use super::{Store, Worker};
+use crate::base::mutant::{self, Mutant};
 use crate::log::{Kind, NewRecord, record_at};
 use crate::pool::{Pool, Urgency};
 use crossbeam_epoch::Guard;
@@ -121,7 +122,7 @@ impl Store {
     /// for that is no reason to keep expired keys.
     fn mark_clock(&self, needed_ms: u64, now_ms: u64) {
         // Acquire: pairs with the store below, after the fence.
-        if self.clock_floor_ms.load(Ordering::Acquire) >= needed_ms {
+        if self.clock_floor_ms.load(Ordering::Acquire) >= needed_ms || mutant::active(Mutant::ClockMarkLeftOut) {
             return;
         }
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);

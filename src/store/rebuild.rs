@@ -9,6 +9,7 @@ use super::keyspaces::{DbTable, Keyspace};
 use super::objects::{ChunkTable, Objects};
 use super::stripes::Stripes;
 use crate::base::LogAddr;
+use crate::base::mutant::{self, Mutant};
 use crate::index::{IndexOptions, Upsert};
 use crate::log::{Kind, Record, record_at};
 use crate::pool::Pool;
@@ -77,10 +78,13 @@ impl<'t, 'p> Collector<'t, 'p> {
         let guard = crossbeam_epoch::pin();
         let stripe = stripes.of(hash);
         let mut held = stripe.lock();
-        held.version = held.version.max(record.version);
+        if !mutant::active(Mutant::VersionsNotRestored) {
+            held.version = held.version.max(record.version);
+        }
         let index = keyspace.index_or_make(index_options);
         let same_key = |other| record_at(pool, other).key == record.key;
-        let newer = |other| record.version > record_at(pool, other).version;
+        let older_wins = mutant::active(Mutant::OlderVersionWins);
+        let newer = |other| (record.version > record_at(pool, other).version) != older_wins;
         let loser = match index.upsert_if(hash, addr, &guard, same_key, newer) {
             Upsert::Inserted => None,
             Upsert::Replaced(old) => Some(old),
@@ -101,7 +105,9 @@ impl<'t, 'p> Collector<'t, 'p> {
 
     fn chunk_record(&mut self, addr: LogAddr, record: Record<'p>) {
         if let Ok((object, number)) = record.chunk_key() {
-            self.max_object = self.max_object.max(object);
+            if !mutant::active(Mutant::ObjectIdsNotRestored) {
+                self.max_object = self.max_object.max(object);
+            }
             self.chunks.push(Chunk { object, number, version: record.version, addr });
         }
     }
@@ -110,14 +116,18 @@ impl<'t, 'p> Collector<'t, 'p> {
 impl<'p> Visitor<'p> for Collector<'_, 'p> {
     fn record(&mut self, addr: LogAddr, record: Record<'p>) {
         match record.kind {
+            Kind::Tombstone if mutant::active(Mutant::TombstonesForgotten) => {}
             Kind::String | Kind::Tombstone => self.key_record(addr, record),
             Kind::ObjectHead => {
                 if let Ok(object) = record.object() {
-                    self.max_object = self.max_object.max(object.id);
+                    if !mutant::active(Mutant::ObjectIdsNotRestored) {
+                        self.max_object = self.max_object.max(object.id);
+                    }
                     self.key_record(addr, record);
                 }
             }
             Kind::Chunk => self.chunk_record(addr, record),
+            Kind::ClockMark if mutant::active(Mutant::ClockMarkIgnored) => {}
             Kind::ClockMark => self.clock_floor_ms = self.clock_floor_ms.max(record.expiry_ms),
         }
     }
@@ -186,7 +196,11 @@ fn attach_chunks(target: &Target<'_>, collectors: &mut [Collector<'_, '_>]) -> O
         table.version = table.version.max(chunk.version);
         let newest = versions.entry((chunk.object, chunk.number)).or_insert(0);
         let place = usize::try_from(chunk.number).ok().and_then(|number| table.chunks.get_mut(number));
-        if let Some(place) = place.filter(|_| chunk.version > *newest) {
+        let newer = match mutant::active(Mutant::ChunkVersionsIgnored) {
+            false => chunk.version > *newest,
+            true => *newest == 0,
+        };
+        if let Some(place) = place.filter(|_| newer) {
             *newest = chunk.version;
             *place = Some(chunk.addr);
         }

@@ -10,6 +10,7 @@ use super::objects::ChunkTable;
 use super::stripes::Held;
 use super::{Db, Entry, Key, Store, StoreError, StrValue};
 use crate::base::LogAddr;
+use crate::base::mutant::{self, Mutant};
 use crate::log::format::{FLAG_RAW, record_bytes};
 use crate::log::{BatchBuilder, Kind, NewRecord, Object, ObjectType, Record, Writer, record_at};
 use crate::pool::Urgency;
@@ -242,6 +243,9 @@ impl<'a> Txn<'a> {
         value_len: usize,
         fill: impl FnOnce(&mut Vec<u8>),
     ) {
+        if mutant::active(Mutant::BatchSplit) && !self.worker.staged.is_empty() {
+            self.commit_part();
+        }
         let stripe = self.store.stripes.number(hash);
         let held = self.held.get(stripe);
         held.version += 1;
@@ -355,6 +359,11 @@ impl<'a> Txn<'a> {
                 for number in touched {
                     let bytes = chunk_after(&table, number, old, patches);
                     let key = chunk_key(id, number);
+                    if mutant::active(Mutant::ChunksOutsideBatch) {
+                        let addr = self.store.append_chunk(self.worker, id, number, table.version, &bytes)?;
+                        table.chunks[number] = Some(addr);
+                        continue;
+                    }
                     in_batch.push((number, self.worker.batch.push(&chunk_record(&key, table.version, &bytes))));
                 }
                 self.stage_head(key, id, &table, FLAG_RAW, expire_at);
@@ -464,7 +473,20 @@ impl<'a> Txn<'a> {
         let at = self.worker.writer.commit(&self.store.pool, &mut self.worker.batch, urgency)?;
         // From here on a crash finds all of it.
         self.publish(at);
+        if mutant::active(Mutant::PublishBeforeFence) {
+            self.store.pool.region().fence();
+        }
         Ok(())
+    }
+
+    /// Commits what is staged so far for itself: a defect.
+    #[cold]
+    fn commit_part(&mut self) {
+        if let Ok(at) = self.worker.writer.commit(&self.store.pool, &mut self.worker.batch, Urgency::Normal) {
+            self.publish(at);
+            self.worker.batch.clear();
+            self.worker.staged.clear();
+        }
     }
 
     /// Makes the batch at `at` visible.
@@ -476,7 +498,7 @@ impl<'a> Txn<'a> {
         for change in changes {
             self.publish_object(change, at);
         }
-        if staged.len() == 1 || self.independent {
+        if staged.len() == 1 || self.independent || mutant::active(Mutant::PublishWithoutMark) {
             for one in &staged {
                 self.store.stripes.at(one.stripe).publishing_one();
                 self.publish_key(one, &staged, at);
