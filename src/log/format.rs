@@ -30,7 +30,7 @@
 //! |--:|---|---|---|
 //! | 1 | string | name | the string |
 //! | 2 | tombstone: the key is gone | name | empty |
-//! | 3 | object head | name | object id 8, type 1, log2 of the chunk size 1, reserved 6, length 8 |
+//! | 3 | object head | name | object id 8, type 1, log2 of the chunk size 1, 1 if a sum follows 1, reserved 1, sum of the chunks 4, length 8 |
 //! | 4 | element | object id 8, sub-key | the element's value |
 //! | 5 | element tombstone | object id 8, sub-key | empty |
 //! | 6 | bounds of a list or stream | object id 8 | first 8, last 8 |

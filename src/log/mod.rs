@@ -12,5 +12,5 @@ mod writer;
 
 pub use batch::BatchBuilder;
 pub use reader::{SegmentFault, SegmentScan, record_at, scan_batches, scan_segment};
-pub use record::{Kind, NewRecord, Object, ObjectType, Record, RecordError};
+pub use record::{Kind, NewRecord, Object, ObjectType, Record, RecordError, chunk_mark};
 pub use writer::{AppendError, Writer};

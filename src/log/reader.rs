@@ -29,7 +29,7 @@ pub fn record_at(pool: &Pool, addr: LogAddr) -> Record<'_> {
 /// What is wrong in a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SegmentFault {
-    /// A word of the header fails its check: nothing in the segment can be trusted.
+    /// The state word of the header fails its check: nothing in the segment can be trusted.
     Header,
     /// The medium cannot read it.
     Media(MediaError),
@@ -37,7 +37,9 @@ pub enum SegmentFault {
     Batch,
     /// A batch validates, but a record in it makes no sense.
     Record(RecordError),
-    /// The segment is sealed at an end that it cannot have, or that cuts a batch.
+    /// A long string whose chunks are not the ones that its head speaks of: some are lost, or their newest versions are.
+    Chunks,
+    /// The segment is sealed at an end that it cannot have, or where is not known.
     Seal,
 }
 
@@ -63,15 +65,21 @@ pub fn scan_segment<'p>(pool: &'p Pool, id: SegmentId, mut visit: impl FnMut(Log
     let start = pool.segment_offset(id);
     let whole = start..start + pool.segment_bytes();
     let damaged = |fault| SegmentScan { faults: vec![(whole.clone(), fault)], ..SegmentScan::default() };
+    let mut header_fault = None;
     let (incarnation, sealed_end) = match pool.segment_header(id) {
         Ok(SegmentHeader::Free { .. }) => return SegmentScan::default(),
         Ok(SegmentHeader::Open { incarnation }) => (incarnation, None),
         Ok(SegmentHeader::Sealed { incarnation, end }) => (incarnation, Some(end)),
+        // Every batch that validates in this life is one; only the end of the log is not known.
+        Ok(SegmentHeader::SealDamaged { incarnation }) => {
+            header_fault = Some((start..start + SEGMENT_HEADER_BYTES, SegmentFault::Seal));
+            (incarnation, None)
+        }
         Ok(SegmentHeader::Damaged) => return damaged(SegmentFault::Header),
         Err(fault) => return damaged(SegmentFault::Media(fault)),
     };
     if sealed_end.is_some_and(|end| end < SEGMENT_HEADER_BYTES || end > pool.segment_bytes()) {
-        return damaged(SegmentFault::Seal);
+        return damaged(SegmentFault::Header);
     }
     let bytes = match pool.region().read(start, pool.segment_bytes()) {
         Ok(bytes) => bytes,
@@ -89,6 +97,7 @@ pub fn scan_segment<'p>(pool: &'p Pool, id: SegmentId, mut visit: impl FnMut(Log
     for (range, _) in &mut scan.faults {
         *range = start + range.start..start + range.end;
     }
+    scan.faults.extend(header_fault);
     scan.unfinished = scan.unfinished.map(|at| start + at);
     // Bytes that are nobody's where no byte was ever written: the front of an unfinished batch's first line was torn off or damaged.
     if scan.unfinished.is_none() && sealed_end.is_none() && incarnation == 1 {
@@ -191,18 +200,23 @@ fn check_batch(segment: &[u8], at: usize, segment_seed: u32) -> BatchCheck {
     BatchCheck::Valid { bytes: len, records: word(12) }
 }
 
-/// Calls `visit` for each record of a batch whose checksum holds; the offset of the first that makes no sense otherwise.
+/// Calls `visit` for each record of a batch whose checksum holds. Where one makes no sense none is visited, as a batch is an atom; the offset
+/// of the first such is returned then.
 fn visit_batch<'p>(
     batch: &'p [u8],
     records: u32,
     mut visit: impl FnMut(usize, Record<'p>),
 ) -> Result<(), (usize, RecordError)> {
-    let mut at = BATCH_HEADER_BYTES;
-    for _ in 0..records {
-        let record =
-            batch.get(at..).ok_or(RecordError::Length).and_then(Record::decode).map_err(|error| (at, error))?;
-        visit(at, record);
-        at += record.bytes();
-    }
-    Ok(())
+    let walk = |visit: &mut dyn FnMut(usize, Record<'p>)| {
+        let mut at = BATCH_HEADER_BYTES;
+        for _ in 0..records {
+            let record = batch.get(at..).ok_or(RecordError::Length).and_then(Record::decode);
+            let record = record.and_then(|record| record.check().map(|()| record)).map_err(|error| (at, error))?;
+            visit(at, record);
+            at += record.bytes();
+        }
+        Ok(())
+    };
+    walk(&mut |_, _| {})?;
+    walk(&mut visit)
 }

@@ -143,6 +143,19 @@ impl<'a> Record<'a> {
         })
     }
 
+    /// Whether key and value are what the kind needs.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn check(&self) -> Result<(), RecordError> {
+        match self.kind {
+            Kind::ObjectHead => self.object().map(|_| ()),
+            Kind::Chunk => self.chunk_key().map(|_| ()),
+            Kind::Tombstone if !self.value.is_empty() => Err(RecordError::Malformed("tombstone")),
+            Kind::String | Kind::Tombstone | Kind::ClockMark => Ok(()),
+        }
+    }
+
     /// Its size with padding.
     #[inline]
     pub fn bytes(&self) -> usize {
@@ -202,6 +215,17 @@ pub struct Object {
     pub chunk_shift: u8,
     /// Bytes of a long string.
     pub len: u64,
+    /// Sum of [`chunk_mark`] over the chunks that belong to the value; `None` in heads that were written before there were sums.
+    pub chunk_sum: Option<u32>,
+}
+
+/// What chunk `number` adds to the sum in its object's head when `version` is the current one. Sums wrap around.
+///
+/// A head says by its sum which chunks make its value. Where a chunk, or the newest version of one, has been lost from the pool, the sum of
+/// what is left is another, so that a hole or an old piece is never taken for the value.
+#[inline]
+pub fn chunk_mark(number: u64, version: u64) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&number.to_le_bytes()), &version.to_le_bytes())
 }
 
 impl Object {
@@ -211,6 +235,10 @@ impl Object {
         bytes[..8].copy_from_slice(&self.id.to_le_bytes());
         bytes[8] = self.kind as u8;
         bytes[9] = self.chunk_shift;
+        if let Some(sum) = self.chunk_sum {
+            bytes[10] = 1;
+            bytes[12..16].copy_from_slice(&sum.to_le_bytes());
+        }
         bytes[16..].copy_from_slice(&self.len.to_le_bytes());
         bytes
     }
@@ -220,11 +248,18 @@ impl Object {
         if bytes[8] != ObjectType::LongString as u8 {
             return Err(RecordError::Unknown("object type"));
         }
+        let sum = u32::from_le_bytes(bytes[12..16].try_into().expect("four bytes"));
+        let chunk_sum = match (bytes[10], bytes[11], sum) {
+            (1, 0, sum) => Some(sum),
+            (0, 0, 0) => None,
+            _ => return Err(RecordError::Malformed("object head")),
+        };
         let object = Self {
             id: u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")),
             kind: ObjectType::LongString,
             chunk_shift: bytes[9],
             len: u64::from_le_bytes(bytes[16..].try_into().expect("eight bytes")),
+            chunk_sum,
         };
         // Bounds the table of chunks that recovery makes for it: at most 2^23 entries.
         if !CHUNK_SHIFTS.contains(&object.chunk_shift) || object.len > MAX_LONG_STRING_BYTES {
@@ -270,7 +305,10 @@ mod tests {
 
     #[test]
     fn an_object_head_reads_back_as_written() {
-        let object = Object { id: 77, kind: ObjectType::LongString, chunk_shift: 16, len: 1 << 29 };
+        let mut object =
+            Object { id: 77, kind: ObjectType::LongString, chunk_shift: 16, len: 1 << 29, chunk_sum: Some(5) };
+        assert_eq!(Object::decode(&object.encode()), Ok(object));
+        object.chunk_sum = None;
         assert_eq!(Object::decode(&object.encode()), Ok(object));
         let mut unknown = object.encode();
         unknown[8] = 9;

@@ -44,7 +44,12 @@ pub enum SegmentHeader {
         /// Bytes from the segment's start to the end of its log.
         end: u64,
     },
-    /// A word whose check fails.
+    /// In use, but the word that says where its log ends fails its check. Its batches can still be told from other bytes.
+    SealDamaged {
+        /// Its incarnation, odd.
+        incarnation: u32,
+    },
+    /// The state word fails its check: whether it is in use, and in which life, is not known.
     Damaged,
 }
 
@@ -111,7 +116,7 @@ pub(super) fn read_header(
     Ok(match decode_seal_word(uuid, id, incarnation, seal) {
         Some(0) => SegmentHeader::Open { incarnation },
         Some(end_lines) => SegmentHeader::Sealed { incarnation, end: u64::from(end_lines) * LINE_BYTES },
-        None => SegmentHeader::Damaged,
+        None => SegmentHeader::SealDamaged { incarnation },
     })
 }
 
@@ -129,7 +134,11 @@ impl Segments {
                     state.incarnation.store(incarnation, Ordering::Relaxed);
                     free.push_back(id);
                 }
-                Ok(SegmentHeader::Open { incarnation } | SegmentHeader::Sealed { incarnation, .. }) => {
+                Ok(
+                    SegmentHeader::Open { incarnation }
+                    | SegmentHeader::Sealed { incarnation, .. }
+                    | SegmentHeader::SealDamaged { incarnation },
+                ) => {
                     state.incarnation.store(incarnation, Ordering::Relaxed);
                 }
                 Ok(SegmentHeader::Damaged) | Err(_) => {}

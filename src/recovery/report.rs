@@ -17,6 +17,13 @@ pub struct Damage {
     pub fault: SegmentFault,
 }
 
+impl Damage {
+    /// Whether it is a long string whose chunks are gone: the range is its head then, which is whole.
+    pub fn is_of_long_string(&self) -> bool {
+        self.fault == SegmentFault::Chunks
+    }
+}
+
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Damage { segment, range, fault } = self;
@@ -25,7 +32,8 @@ impl fmt::Display for Damage {
             SegmentFault::Media(error) => format!("the medium cannot be read: {error}"),
             SegmentFault::Batch => "a commit batch fails its checksum".to_string(),
             SegmentFault::Record(error) => format!("a record makes no sense: {error}"),
-            SegmentFault::Seal => "the segment is sealed at an impossible end".to_string(),
+            SegmentFault::Chunks => "a long string has lost chunks".to_string(),
+            SegmentFault::Seal => "the segment's seal fails its check".to_string(),
         };
         write!(f, "segment {segment}, bytes {:#x}..{:#x}: {what}", range.start, range.end)
     }

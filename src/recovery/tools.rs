@@ -1,10 +1,10 @@
 //! `fencepost pool info` and `fencepost pool check`: look at a pool file, change nothing.
 
+use super::readable::readable_in;
 use super::{Progress, Visitor, scan_pool};
 use crate::base::LogAddr;
-use crate::log::format::BATCH_HEADER_BYTES;
 use crate::log::{Kind, Record, SegmentFault};
-use crate::pool::format::{FORMAT_VERSION, LINE_BYTES, SEGMENT_HEADER_BYTES, SUPERBLOCK_BYTES, Superblock};
+use crate::pool::format::{FORMAT_VERSION, SEGMENT_HEADER_BYTES, SUPERBLOCK_BYTES, Superblock};
 use crate::pool::{Pool, PoolError, SegmentHeader};
 use std::fmt::Write;
 use std::path::Path;
@@ -83,7 +83,7 @@ pub fn info(path: &Path) -> Result<String, PoolError> {
             Ok(SegmentHeader::Free { .. }) => free += 1,
             Ok(SegmentHeader::Open { .. }) => open += 1,
             Ok(SegmentHeader::Sealed { .. }) => sealed += 1,
-            Ok(SegmentHeader::Damaged) | Err(_) => damaged += 1,
+            Ok(SegmentHeader::SealDamaged { .. } | SegmentHeader::Damaged) | Err(_) => damaged += 1,
         }
     }
     push_line(&mut text, "segment states", format!("{free} free, {open} open, {sealed} sealed, {damaged} damaged"));
@@ -209,22 +209,11 @@ fn readable_keys(pool: &Pool, range: std::ops::Range<u64>) -> Vec<String> {
     const MOST_KEYS: usize = 16;
     let mut keys = Vec::new();
     let Some(segment) = pool.segment_of(range.start) else { return keys };
-    let end = range.end.min(pool.segment_offset(segment) + pool.segment_bytes());
-    let Ok(bytes) = pool.region().read(range.start, end - range.start) else { return keys };
-    let mut at = BATCH_HEADER_BYTES;
-    // Ends: `at` grows by at least 16 each turn.
-    while at < bytes.len() && keys.len() < MOST_KEYS {
-        match Record::decode(&bytes[at..]) {
-            Ok(record)
-                if !record.key.is_empty()
-                    && matches!(record.kind, Kind::String | Kind::Tombstone | Kind::ObjectHead) =>
-            {
-                keys.push(format!("\"{}\"", record.key.escape_ascii()));
-                at += record.bytes();
-            }
-            Ok(record) => at += record.bytes(),
-            Err(_) => at = (at / LINE_BYTES as usize + 1) * LINE_BYTES as usize + BATCH_HEADER_BYTES,
+    readable_in(pool, segment, range, |record| {
+        if !record.key.is_empty() && matches!(record.kind, Kind::String | Kind::Tombstone | Kind::ObjectHead) {
+            keys.push(format!("\"{}\"", record.key.escape_ascii()));
         }
-    }
+        keys.len() < MOST_KEYS
+    });
     keys
 }

@@ -1,6 +1,7 @@
 //! The DRAM side of objects: for a long string, where its chunks are.
 
 use crate::base::{EpochMap, LogAddr};
+use crate::log::chunk_mark;
 
 /// A long string as it is at one moment. Replaced whole by every change, so that a reader's copy stays what it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct ChunkTable {
     pub shift: u8,
     /// The highest version given to a chunk.
     pub version: u64,
+    /// Sum of [`chunk_mark`] over the chunks that are there, as the head has it.
+    pub sum: u32,
     /// Where each chunk is; `None` is a hole, which reads as zeros.
     pub chunks: Vec<Option<LogAddr>>,
 }
@@ -18,7 +21,13 @@ pub struct ChunkTable {
 impl ChunkTable {
     /// A string of `len` zeros: all holes.
     pub fn zeros(len: u64, shift: u8) -> Self {
-        Self { len, shift, version: 0, chunks: vec![None; Self::chunks_for(len, shift)] }
+        Self { len, shift, version: 0, sum: 0, chunks: vec![None; Self::chunks_for(len, shift)] }
+    }
+
+    /// Counts in that `version` of chunk `number` is the current one, in the place of `old`.
+    pub fn count_chunk(&mut self, number: usize, old: Option<u64>, version: u64) {
+        let mark = |version| chunk_mark(number as u64, version);
+        self.sum = self.sum.wrapping_sub(old.map_or(0, mark)).wrapping_add(mark(version));
     }
 
     /// How many chunks a string of `len` bytes has.

@@ -11,11 +11,11 @@ use super::stripes::Stripes;
 use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
 use crate::index::{IndexOptions, Upsert};
-use crate::log::{Kind, Record, record_at};
+use crate::log::{Kind, Object, Record, SegmentFault, record_at};
 use crate::pool::Pool;
-use crate::recovery::{Progress, RecoveryReport, Visitor, scan_pool};
+use crate::recovery::{Damage, Progress, RecoveryReport, Visitor, scan_pool};
 use siphasher::sip::SipHasher13;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// A store's DRAM state, made from the pool alone.
@@ -156,7 +156,10 @@ pub(super) fn rebuild(
     let started = std::time::Instant::now();
     let next_object = 1 + collectors.iter().map(|collector| collector.max_object).max().unwrap_or(0);
     let clock_floor_ms = collectors.iter().map(|collector| collector.clock_floor_ms).max().unwrap_or(0);
-    let objects = attach_chunks(&target, &mut collectors);
+    let (objects, incomplete) = attach_chunks(&target, &mut collectors, !report.damage.is_empty());
+    for pending in &incomplete {
+        report.damage.push(take_out(&target, pending));
+    }
     remove_tombstones(&target, &collectors);
     drop(collectors);
     let expired_at_ms = now_ms.max(clock_floor_ms).max(pool.superblock().clock_floor_ms);
@@ -179,14 +182,17 @@ pub(super) fn rebuild(
     Rebuilt { table, stripes: target.stripes, objects, next_object, clock_floor_ms: expired_at_ms, report }
 }
 
-/// Makes the objects whose heads won, and gives each the newest of its chunks.
-fn attach_chunks(target: &Target<'_>, collectors: &mut [Collector<'_, '_>]) -> Objects {
+/// Makes the objects whose heads won, and gives each the newest of its chunks. Returns the heads, too, whose chunks are not the ones that
+/// make the value; in a `damaged` pool also those that cannot tell.
+fn attach_chunks(target: &Target<'_>, collectors: &mut [Collector<'_, '_>], damaged: bool) -> (Objects, Vec<Pending>) {
     let mut tables: HashMap<u64, ChunkTable> = HashMap::new();
-    for pending in collectors.iter().flat_map(|collector| &collector.heads) {
-        if is_current(target, pending)
+    let mut heads = Vec::new();
+    for pending in collectors.iter_mut().flat_map(|collector| std::mem::take(&mut collector.heads)) {
+        if is_current(target, &pending)
             && let Ok(object) = record_at(target.pool, pending.addr).object()
         {
             tables.insert(object.id, ChunkTable::zeros(object.len, object.chunk_shift));
+            heads.push((pending, object));
         }
     }
     let mut versions: HashMap<(u64, u64), u64> = HashMap::new();
@@ -194,17 +200,30 @@ fn attach_chunks(target: &Target<'_>, collectors: &mut [Collector<'_, '_>]) -> O
         // An object without a head: its chunks were written for a value that was never set, or is gone.
         let Some(table) = tables.get_mut(&chunk.object) else { continue };
         table.version = table.version.max(chunk.version);
-        let newest = versions.entry((chunk.object, chunk.number)).or_insert(0);
-        let place = usize::try_from(chunk.number).ok().and_then(|number| table.chunks.get_mut(number));
-        let newer = match mutant::active(Mutant::ChunkVersionsIgnored) {
-            false => chunk.version > *newest,
-            true => *newest == 0,
+        let Some(number) = usize::try_from(chunk.number).ok().filter(|&number| number < table.chunks.len()) else {
+            continue;
         };
-        if let Some(place) = place.filter(|_| newer) {
-            *newest = chunk.version;
-            *place = Some(chunk.addr);
+        let newest = versions.get(&(chunk.object, chunk.number)).copied();
+        let newer = newest.is_none_or(|newest| match mutant::active(Mutant::ChunkVersionsIgnored) {
+            false => chunk.version > newest,
+            true => false,
+        });
+        if newer {
+            versions.insert((chunk.object, chunk.number), chunk.version);
+            table.count_chunk(number, newest, chunk.version);
+            table.chunks[number] = Some(chunk.addr);
         }
     }
+    let is_whole = |object: &Object| match object.chunk_sum {
+        Some(sum) => tables.get(&object.id).is_some_and(|table| table.sum == sum),
+        None => !damaged,
+    };
+    // Two heads of one object are left where a RENAME was half lost. Which name is the right one cannot be told; one keeps the value.
+    let mut whole = HashSet::new();
+    let (_, incomplete): (Vec<_>, Vec<_>) =
+        heads.into_iter().partition(|(_, object)| is_whole(object) && whole.insert(object.id));
+    tables.retain(|id, _| whole.contains(id));
+    let incomplete = incomplete.into_iter().map(|(pending, _)| pending).collect();
     let objects = Objects::default();
     for (id, table) in tables {
         for &addr in table.chunks.iter().flatten() {
@@ -212,7 +231,22 @@ fn attach_chunks(target: &Target<'_>, collectors: &mut [Collector<'_, '_>]) -> O
         }
         objects.set(id, table, &crossbeam_epoch::pin());
     }
-    objects
+    (objects, incomplete)
+}
+
+/// Takes a long string out of the index whose chunks are not all there: it is lost as a whole.
+fn take_out(target: &Target<'_>, pending: &Pending) -> Damage {
+    let Pending { keyspace, hash, addr } = *pending;
+    let stripe = target.stripes.of(hash);
+    if let Some(keyspace) = target.keyspaces.get(&keyspace)
+        && let Some(index) = keyspace.index()
+        && index.remove(hash, &crossbeam_epoch::pin(), |other| other == addr).is_some()
+    {
+        count_out(target.pool, keyspace, stripe, &mut stripe.lock(), hash, addr);
+    }
+    let record = record_at(target.pool, addr);
+    let segment = target.pool.segment_of(addr.offset()).expect("a record lies in a segment");
+    Damage { segment, range: addr.offset()..addr.offset() + record.bytes() as u64, fault: SegmentFault::Chunks }
 }
 
 /// Whether the index still leads to this record: no newer one of its key was found.

@@ -161,6 +161,7 @@ impl Store {
         let id = self.new_object();
         for (number, piece) in value.chunks(1 << shift).enumerate() {
             table.chunks[number] = Some(self.append_chunk(worker, id, number, 1, piece)?);
+            table.count_chunk(number, None, 1);
         }
         table.version = 1;
         Ok(NewValue(Prepared::Long { id, table }))
@@ -276,7 +277,8 @@ impl<'a> Txn<'a> {
 
     /// Stages the head of a long string.
     fn stage_head(&mut self, key: Key<'_>, id: u64, table: &ChunkTable, flags: u8, expire_at: Option<u64>) {
-        let object = Object { id, kind: ObjectType::LongString, chunk_shift: table.shift, len: table.len };
+        let (kind, chunk_sum) = (ObjectType::LongString, Some(table.sum));
+        let object = Object { id, kind, chunk_shift: table.shift, len: table.len, chunk_sum };
         self.stage(key, Kind::ObjectHead, flags, expire_at, &object.encode());
     }
 
@@ -359,6 +361,8 @@ impl<'a> Txn<'a> {
                 for number in touched {
                     let bytes = chunk_after(&table, number, old, patches);
                     let key = chunk_key(id, number);
+                    let replaced = table.chunks[number].map(|addr| record_at(&self.store.pool, addr).version);
+                    table.count_chunk(number, replaced, table.version);
                     if mutant::active(Mutant::ChunksOutsideBatch) {
                         let addr = self.store.append_chunk(self.worker, id, number, table.version, &bytes)?;
                         table.chunks[number] = Some(addr);
@@ -382,6 +386,7 @@ impl<'a> Txn<'a> {
             // A chunk of zeros is a hole.
             if bytes.iter().any(|&byte| byte != 0) {
                 table.chunks[number] = Some(self.store.append_chunk(self.worker, id, number, 1, &bytes)?);
+                table.count_chunk(number, None, 1);
             }
         }
         self.stage_head(key, id, &table, FLAG_RAW, expire_at);
@@ -402,11 +407,12 @@ impl<'a> Txn<'a> {
             return Ok(());
         };
         let id = self.store.new_object();
-        let mut table = ChunkTable { version: 1, ..source.clone() };
-        for (number, place) in table.chunks.iter_mut().enumerate() {
+        let mut table = ChunkTable { version: 1, ..ChunkTable::zeros(source.len, source.shift) };
+        for (number, place) in source.chunks.iter().enumerate() {
             if let Some(addr) = *place {
                 let bytes = record_at(&self.store.pool, addr).value;
-                *place = Some(self.store.append_chunk(self.worker, id, number, 1, bytes)?);
+                table.chunks[number] = Some(self.store.append_chunk(self.worker, id, number, 1, bytes)?);
+                table.count_chunk(number, None, 1);
             }
         }
         self.stage_head(to, id, &table, flags, expire_at);
