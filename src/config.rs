@@ -44,6 +44,14 @@ enum PoolCommand {
         /// The pool's file.
         path: PathBuf,
     },
+    /// Save everything that is intact into a new pool, and list what is lost. Exits with status 0 if nothing is, 1 if something is, 2 if
+    /// nothing could be saved.
+    Salvage {
+        /// The damaged pool's file; only read.
+        source: PathBuf,
+        /// The file of the new pool, which must not exist.
+        destination: PathBuf,
+    },
     /// Verify every checksum; report damage by place and key, and exit with status 1 if there is any.
     Check {
         /// The pool's file.
@@ -62,6 +70,8 @@ pub enum Action {
     PoolInfo(PathBuf),
     /// `pool check`.
     PoolCheck(PathBuf),
+    /// `pool salvage`: from, to.
+    PoolSalvage(PathBuf, PathBuf),
 }
 
 impl Cli {
@@ -73,6 +83,9 @@ impl Cli {
             Some(Command::Settings) => Action::Settings,
             Some(Command::Pool(PoolCommand::Info { path })) => Action::PoolInfo(path),
             Some(Command::Pool(PoolCommand::Check { path })) => Action::PoolCheck(path),
+            Some(Command::Pool(PoolCommand::Salvage { source, destination })) => {
+                Action::PoolSalvage(source, destination)
+            }
         }
     }
 }
@@ -425,6 +438,7 @@ mod tests {
         assert!(matches!(action(&["fencepost", "serve", "--port", "1"]), Action::Serve(_)));
         assert!(matches!(action(&["fencepost", "pool", "info", "x"]), Action::PoolInfo(_)));
         assert!(matches!(action(&["fencepost", "pool", "check", "x"]), Action::PoolCheck(_)));
+        assert!(matches!(action(&["fencepost", "pool", "salvage", "x", "y"]), Action::PoolSalvage(..)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use fencepost::command::settings;
 use fencepost::config::{Action, Cli, Config, ServeArgs};
 use fencepost::recovery::tools;
 use fencepost::server::{self, Options};
+use fencepost::store::salvage;
 use std::error::Error;
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         Action::Settings => Ok(list_settings()),
         Action::PoolInfo(path) => pool_info(&path),
         Action::PoolCheck(path) => pool_check(&path),
+        Action::PoolSalvage(source, destination) => Ok(pool_salvage(&source, &destination)),
     };
     match done {
         Ok(code) => code,
@@ -89,4 +91,26 @@ fn pool_check(path: &Path) -> Result<ExitCode, Box<dyn Error>> {
     }
     println!("{}", check.summary);
     Ok(if check.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints what is lost and what is saved. Status 0: nothing is lost; 1: something is; 2: nothing could be saved.
+fn pool_salvage(source: &Path, destination: &Path) -> ExitCode {
+    let report = match salvage(source, destination, Clock::system().now_ms()) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("fencepost: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    for line in &report.damage {
+        println!("damage: {line}");
+    }
+    for line in &report.hit {
+        println!("key: {line}");
+    }
+    for line in &report.remarks {
+        println!("remark: {line}");
+    }
+    println!("{} keys saved to {}; {}", report.keys, destination.display(), report.verdict());
+    if report.lost_something() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -2,7 +2,7 @@
 
 use super::format::{MAX_DATABASES, SEGMENT_BYTES_RANGE, SUPERBLOCK_BYTES, Superblock, seal_word, state_word};
 use super::segments::Segments;
-use super::superblock::{read_pair, write_copy};
+use super::superblock::{mend_pair, read_pair, write_copy};
 use super::{Pool, PoolError};
 use crate::base::SegmentId;
 use crate::base::mutant::{self, Mutant};
@@ -102,21 +102,25 @@ impl Pool {
     pub fn open_or_create(options: &PoolOptions) -> Result<(Pool, bool), PoolError> {
         match &options.path {
             Some(path) if path.try_exists().unwrap_or(true) => Ok((Self::open(path, &options.region)?, false)),
-            Some(path) => Ok((Self::create(path, options)?, true)),
-            None => {
-                let superblock = options.plan()?;
-                let region = Region::anonymous(options.bytes, &options.region)?;
-                Ok((Self::format(region, superblock), true))
+            _ => {
+                let pool = Self::create(options)?;
+                pool.region.publish_file()?;
+                Ok((pool, true))
             }
         }
     }
 
-    fn create(path: &Path, options: &PoolOptions) -> Result<Pool, PoolError> {
+    /// Makes an empty pool. A file has its name only after [`Region::publish_file`]; dropped before that, it is gone.
+    ///
+    /// # Errors
+    /// [`PoolError`]: the file exists, or there is no room.
+    pub fn create(options: &PoolOptions) -> Result<Pool, PoolError> {
         let superblock = options.plan()?;
-        let region = Region::create(path, options.bytes, &options.region)?;
-        let pool = Self::format(region, superblock);
-        pool.region.publish_file()?;
-        Ok(pool)
+        let region = match &options.path {
+            Some(path) => Region::create(path, options.bytes, &options.region)?,
+            None => Region::anonymous(options.bytes, &options.region)?,
+        };
+        Ok(Self::format(region, superblock))
     }
 
     /// Writes headers and superblocks of an empty pool. Durable on return.
@@ -161,6 +165,23 @@ impl Pool {
     /// [`PoolError`]; `path` is only named in them.
     pub fn from_region(region: Region, path: &Path) -> Result<Pool, PoolError> {
         let superblock = read_pair(&region, path)?;
+        Ok(Self::assemble(region, superblock))
+    }
+
+    /// As [`Pool::from_region`], to save from it what is left: where both copies of the superblock are damaged, one is put together from the two
+    /// if that can be done beyond doubt.
+    ///
+    /// # Errors
+    /// [`PoolError`]; `path` is only named in them.
+    pub fn from_damaged_region(region: Region, path: &Path) -> Result<Pool, PoolError> {
+        let superblock = match read_pair(&region, path) {
+            Err(error @ PoolError::SuperblocksDamaged { .. }) => mend_pair(&region).ok_or(error)?,
+            found => found?,
+        };
+        if region.len() < superblock.pool_bytes {
+            let (expected, found) = (superblock.pool_bytes, region.len());
+            return Err(PoolError::Short { path: path.to_path_buf(), expected, found });
+        }
         Ok(Self::assemble(region, superblock))
     }
 

@@ -1,6 +1,6 @@
 //! Why a pool cannot be used. Each message says what to do.
 
-use crate::persist::{MediaError, RegionError};
+use crate::persist::RegionError;
 use std::path::PathBuf;
 
 /// A pool that cannot be created or opened. Nothing has been written to it.
@@ -10,14 +10,6 @@ pub enum PoolError {
     /// The file could not be created, mapped or locked.
     #[error(transparent)]
     Region(#[from] RegionError),
-    /// The medium reported an unreadable place.
-    #[error("{path}: the medium cannot read the pool at {fault}; restore the pool from a copy")]
-    Media {
-        /// The pool file.
-        path: PathBuf,
-        /// Where.
-        fault: MediaError,
-    },
     /// Not a pool, or only the remains of one.
     #[error(
         "{path} is not a Fencepost pool; name another file with --pool, or move this one away to create a new pool"
@@ -28,7 +20,8 @@ pub enum PoolError {
     },
     /// Both superblock copies are damaged.
     #[error(
-        "{path} was a Fencepost pool, but both copies of its superblock are damaged ({fault}); restore the file from a copy"
+        "{path} was a Fencepost pool, but both copies of its superblock are damaged ({fault}); \
+         try `fencepost pool salvage {path} NEW`, or restore the file from a copy"
     )]
     SuperblocksDamaged {
         /// The pool file.
@@ -53,7 +46,8 @@ pub enum PoolError {
     },
     /// Shorter than its superblock says.
     #[error(
-        "{path} has {found} bytes, but its superblock says {expected}: the file was cut short; restore it from a copy"
+        "{path} has {found} bytes, but its superblock says {expected}: the file was cut short; \
+         save what is left with `fencepost pool salvage {path} NEW`, or restore the file from a copy"
     )]
     Short {
         /// The pool file.

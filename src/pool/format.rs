@@ -42,6 +42,7 @@
 
 use crate::base::SegmentId;
 use crate::base::mutant::{self, Mutant};
+use crate::persist::MediaError;
 
 /// Bytes of a cache line: batches start on one, and flushes work on whole ones.
 pub const LINE_BYTES: u64 = 64;
@@ -114,6 +115,8 @@ pub enum SuperblockFault {
         /// The incompatible feature bits found.
         features: u32,
     },
+    /// The medium cannot read it.
+    Unreadable(MediaError),
     /// The checksum holds but a field makes no sense.
     Geometry(&'static str),
 }

@@ -10,17 +10,16 @@ use std::path::Path;
 /// Reads both copies; the whole one with the higher generation counts.
 ///
 /// # Errors
-/// [`PoolError::NotAPool`], [`PoolError::Version`], [`PoolError::SuperblocksDamaged`], [`PoolError::Short`], [`PoolError::Media`].
-pub fn read_pair(region: &Region, path: &Path) -> Result<Superblock, PoolError> {
+/// [`PoolError::NotAPool`], [`PoolError::Version`], [`PoolError::SuperblocksDamaged`], [`PoolError::Short`].
+pub(super) fn read_pair(region: &Region, path: &Path) -> Result<Superblock, PoolError> {
     let copy = |number: usize| {
         let at = (number * SUPERBLOCK_BYTES) as u64;
         if region.len() < at + SUPERBLOCK_BYTES as u64 {
-            return Ok(Err(SuperblockFault::NotAPool));
+            return Err(SuperblockFault::NotAPool);
         }
-        let bytes = region.read(at, SUPERBLOCK_BYTES as u64);
-        bytes.map(Superblock::decode).map_err(|fault| PoolError::Media { path: path.to_path_buf(), fault })
+        region.read(at, SUPERBLOCK_BYTES as u64).map_err(SuperblockFault::Unreadable).and_then(Superblock::decode)
     };
-    let copies = [copy(0)?, copy(1)?];
+    let copies = [copy(0), copy(1)];
     let faults = [copies[0].as_ref().err().copied(), copies[1].as_ref().err().copied()];
     let current = copies.into_iter().flatten().max_by_key(|superblock| superblock.generation);
     let Some(current) = current else { return Err(refusal(faults, path)) };
@@ -28,6 +27,51 @@ pub fn read_pair(region: &Region, path: &Path) -> Result<Superblock, PoolError> 
         return Err(PoolError::Short { path: path.to_path_buf(), expected: current.pool_bytes, found: region.len() });
     }
     Ok(current)
+}
+
+/// The most lines in which two copies may differ for [`mend_pair`] to try all ways to mix them.
+const MOST_MIXED_LINES: usize = 12;
+
+/// Puts a superblock together from two damaged copies. At rest both say the same but for generation and checksum, so where damage has hit them
+/// at different lines, one mixture of their lines has a checksum that holds: it takes 32 bits of chance for another one to pass.
+pub(super) fn mend_pair(region: &Region) -> Option<Superblock> {
+    let read = |copy: u64| region.read(copy * SUPERBLOCK_BYTES as u64, SUPERBLOCK_BYTES as u64).ok();
+    let (a, b) = (read(0)?, read(1)?);
+    mend(a, b).or_else(|| mend(b, a))
+}
+
+/// `mine`, with lines of `other` in the place of damaged ones.
+fn mend(mine: &[u8], other: &[u8]) -> Option<Superblock> {
+    const GENERATION: std::ops::Range<usize> = 24..32;
+    const CHECKSUM: std::ops::Range<usize> = SUPERBLOCK_BYTES - 4..SUPERBLOCK_BYTES;
+    let generation = |bytes: &[u8]| bytes[GENERATION].try_into().map(u64::from_le_bytes).ok();
+    let (own, others) = (generation(mine)?, generation(other)?);
+    // The copies' generations follow each other.
+    let generations = [own, others.wrapping_add(1), others.wrapping_sub(1)];
+    let lines = (0..SUPERBLOCK_BYTES).step_by(format::LINE_BYTES as usize);
+    let differing = |at: &usize| {
+        let same = |byte: usize| mine[byte] == other[byte] || GENERATION.contains(&byte) || CHECKSUM.contains(&byte);
+        !(*at..at + format::LINE_BYTES as usize).all(same)
+    };
+    let differing: Vec<usize> = lines.filter(differing).collect();
+    if differing.len() > MOST_MIXED_LINES {
+        return None;
+    }
+    for choice in 0u32..1 << differing.len() {
+        let mut mixed = mine.to_vec();
+        for (_, &at) in differing.iter().enumerate().filter(|(i, _)| choice >> i & 1 == 1) {
+            let line = at..at + format::LINE_BYTES as usize;
+            mixed[line.clone()].copy_from_slice(&other[line]);
+        }
+        mixed[CHECKSUM].copy_from_slice(&mine[CHECKSUM]);
+        for generation in generations {
+            mixed[GENERATION].copy_from_slice(&generation.to_le_bytes());
+            if let Ok(superblock) = Superblock::decode(&mixed) {
+                return Some(superblock);
+            }
+        }
+    }
+    None
 }
 
 fn refusal(faults: [Option<SuperblockFault>; 2], path: &Path) -> PoolError {

@@ -20,6 +20,7 @@ mod objects;
 mod open;
 mod read;
 mod rebuild;
+mod salvage;
 mod stripes;
 mod txn;
 
@@ -32,6 +33,7 @@ pub use info::{DbStats, StoreInfo};
 pub use maintenance::Maintenance;
 pub use open::StoreOptions;
 pub use read::RUN;
+pub use salvage::{SalvageError, SalvageReport, salvage, salvage_pool};
 pub use txn::{NewValue, Txn, Worker};
 
 use crate::base::{Clock, EpochCell};

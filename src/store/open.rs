@@ -44,6 +44,14 @@ impl StoreOptions {
 /// Smallest record that a key can have, in bytes: bounds how many an index may get.
 const MIN_RECORD_BYTES: u64 = 32;
 
+/// What the indexes of a pool's keyspaces are like.
+pub(super) fn index_options(pool: &Pool) -> IndexOptions {
+    IndexOptions {
+        stripe_bits: pool.stripe_count().trailing_zeros(),
+        max_entries: pool.region().len() / MIN_RECORD_BYTES,
+    }
+}
+
 impl Store {
     /// Opens the pool, or makes it, and rebuilds everything from it. Recovery itself writes nothing; when it has succeeded the opening is
     /// recorded in the superblock, and segments that the last user left open are sealed.
@@ -72,10 +80,7 @@ impl Store {
     /// # Errors
     /// [`OpenError::Damaged`].
     pub fn recover(pool: Pool, options: &StoreOptions, clock: Clock, progress: &Progress) -> Result<Store, OpenError> {
-        let index_options = IndexOptions {
-            stripe_bits: pool.stripe_count().trailing_zeros(),
-            max_entries: pool.region().len() / MIN_RECORD_BYTES,
-        };
+        let index_options = index_options(&pool);
         let superblock = pool.superblock();
         // All databases, served or not: what is in the others is kept for the day they are served again.
         let ids = &superblock.keyspaces;
