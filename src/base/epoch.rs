@@ -5,10 +5,10 @@
 //! 2. A value that was taken out is dropped only after every guard that was pinned then has gone, and just once.
 #![expect(unsafe_code, reason = "reclaiming what a pointer owned once no reader can hold it")]
 
+use super::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, point};
 use crossbeam_epoch::{Atomic, Guard, Owned, Shared, unprotected};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A shared, replaceable value. Reading is one load.
 pub struct EpochCell<T: Send + Sync + 'static>(Atomic<T>);
@@ -22,6 +22,7 @@ impl<T: Send + Sync + 'static> EpochCell<T> {
     /// The value in force, valid as long as both the cell is borrowed and the guard is pinned.
     #[inline]
     pub fn load<'g>(&'g self, guard: &'g Guard) -> &'g T {
+        point();
         // Acquire: pairs with the swap in `replace`, so that the value is seen whole.
         let shared = self.0.load(Ordering::Acquire, guard);
         // SAFETY: never null and alive (1); not dropped while `guard` is pinned (2) or while `self` is borrowed.
@@ -30,6 +31,7 @@ impl<T: Send + Sync + 'static> EpochCell<T> {
 
     /// Puts `value` in force. The former one is dropped when no reader can hold it any more.
     pub fn replace(&self, value: T, guard: &Guard) {
+        point();
         let former = self.0.swap(Owned::new(value), Ordering::AcqRel, guard);
         // SAFETY: the swap took it out of the cell, so no new reader can get it, and it is retired just once (2).
         unsafe { guard.defer_destroy(former) };

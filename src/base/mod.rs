@@ -5,6 +5,7 @@ mod addr;
 mod clock;
 mod epoch;
 pub mod mutant;
+pub mod sync;
 
 pub use addr::{LogAddr, SegmentId};
 pub use clock::Clock;

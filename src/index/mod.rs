@@ -63,13 +63,14 @@ mod word;
 mod tests;
 
 use crate::base::LogAddr;
+use crate::base::sync::Mutex;
 use chain::{Found, Slot, set_link};
 use crossbeam_epoch::Guard;
 use raw::{Space, Stripe};
 use std::fmt;
 use std::io;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use word::{Header, Tag, Word};
 

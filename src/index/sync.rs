@@ -3,12 +3,14 @@
 //! [`step`] marks the places between two steps of a writer. Tests hang a hook there and look at the table as a reader would
 //! whose writer is preempted at exactly that point.
 
-pub(super) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+pub(super) use crate::base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 /// A place where a writer may be preempted.
 #[cfg(not(test))]
 #[inline(always)]
-pub(super) fn step() {}
+pub(super) fn step() {
+    crate::base::sync::point();
+}
 
 #[cfg(test)]
 pub(super) use hook::{at_each_step, step};

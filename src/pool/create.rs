@@ -6,10 +6,10 @@ use super::superblock::{mend_pair, read_pair, write_copy};
 use super::{Pool, PoolError};
 use crate::base::SegmentId;
 use crate::base::mutant::{self, Mutant};
+use crate::base::sync::Mutex;
 use crate::persist::{Region, RegionOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 /// Which pool, and how large when it is made.
 #[derive(Clone)]

@@ -18,9 +18,9 @@ pub use error::{PoolError, PoolFull};
 pub use segments::{OpenSegment, SegmentHeader, SegmentUse, Urgency};
 
 use crate::base::SegmentId;
+use crate::base::sync::Mutex;
 use crate::persist::{MediaError, Region};
 use format::{SEGMENT_HEADER_BYTES, Superblock};
-use std::sync::Mutex;
 
 /// An open pool: the only holder of its region.
 pub struct Pool {

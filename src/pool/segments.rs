@@ -10,10 +10,10 @@ use super::format::{
 use super::{Pool, PoolFull};
 use crate::base::SegmentId;
 use crate::base::mutant::{self, Mutant};
+use crate::base::sync::{Mutex, MutexGuard, PoisonError};
 use crate::persist::{MediaError, Region};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Who wants a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,6 +4,7 @@ use super::Pool;
 use super::format::{FORMAT_VERSION, SUPERBLOCK_BYTES, Superblock, SuperblockFault};
 use super::{PoolError, format};
 use crate::base::mutant::{self, Mutant};
+use crate::base::sync::{MutexGuard, PoisonError};
 use crate::persist::Region;
 use std::path::Path;
 
@@ -107,8 +108,8 @@ impl Pool {
         self.lock_superblock().clone()
     }
 
-    fn lock_superblock(&self) -> std::sync::MutexGuard<'_, Superblock> {
-        self.superblock.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock_superblock(&self) -> MutexGuard<'_, Superblock> {
+        self.superblock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the superblock: durable on return, whole or not at all after a crash. Two copies of 64 lines, two fences.

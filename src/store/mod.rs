@@ -36,14 +36,15 @@ pub use read::RUN;
 pub use salvage::{SalvageError, SalvageReport, salvage, salvage_pool};
 pub use txn::{NewValue, Txn, Worker};
 
+use crate::base::sync::{Mutex, RwLock};
 use crate::base::{Clock, EpochCell};
 use crate::index::IndexOptions;
 use crate::pool::Pool;
 use keyspaces::{DbTable, Keyspace};
 use objects::Objects;
 use siphasher::sip::SipHasher13;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
 use stripes::Stripes;
 
 /// The number of a logical database, as `SELECT` takes it.

@@ -4,6 +4,7 @@ use super::info::RecoveryFacts;
 use super::rebuild::{Rebuilt, rebuild};
 use super::{INLINE_MAX_BYTES, OpenError, Store, StoreError, Worker};
 use crate::base::mutant::{self, Mutant};
+use crate::base::sync::{Mutex, PoisonError, RwLock};
 use crate::base::{Clock, EpochCell};
 use crate::index::IndexOptions;
 use crate::pool::format::{LINE_BYTES, MAX_DATABASES};
@@ -11,7 +12,6 @@ use crate::pool::{Pool, PoolOptions};
 use crate::recovery::{Progress, RecoveryReport};
 use siphasher::sip::SipHasher13;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
 
 /// How to open a store.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 use super::keyspaces::DbTable;
 use super::{Db, Entry, Key, Store};
 use crate::base::LogAddr;
+use crate::base::sync::yield_now;
 use crate::log::{Kind, Record, record_at};
 use crossbeam_epoch::Guard;
 
@@ -132,7 +133,7 @@ impl Store {
             sequences.clear();
             sequences.extend(numbers.iter().map(|&number| self.stripes.at(number).sequence()));
             if sequences.iter().any(|sequence| sequence % 2 == 1) {
-                std::thread::yield_now();
+                yield_now();
                 continue;
             }
             self.read_overlapped(keys, now_ms, guard, &mut entries);

@@ -10,9 +10,9 @@
 //!   waits for an odd counter, so it never sees half of such a write. [`Stripes::exclusive`] tells at the cost of one shared load
 //!   whether there is such a writer at all.
 
+use crate::base::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::base::sync::{Mutex, MutexGuard, PoisonError, TryLockError, yield_now};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// When a key expires, in Unix milliseconds, and which: keyspace id and hash.
 pub type Deadline = (u64, u32, u64);
@@ -52,16 +52,18 @@ impl Stripe {
     ///
     /// A panic while it was held is no reason to refuse it later: whatever can panic does so before anything is published.
     #[inline]
+    #[track_caller]
     pub fn lock(&self) -> Held<'_> {
         self.data.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Locks the stripe if it is free.
+    #[track_caller]
     pub fn try_lock(&self) -> Option<Held<'_>> {
         match self.data.try_lock() {
             Ok(held) => Some(held),
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(std::sync::TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 
@@ -91,7 +93,7 @@ impl Stripe {
     pub fn wait_for_publisher(&self) {
         // Ends: a publisher works without waiting for anyone.
         while self.sequence() % 2 == 1 {
-            std::thread::yield_now();
+            yield_now();
         }
     }
 
