@@ -94,7 +94,7 @@ const SYNTAX: &str = "ERR syntax error";
 const NO_SUCH_DB: &str = "ERR DB index is out of range";
 
 /// When a key expires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Deadline {
     at_ms: i64,
     /// Whether the client gave this very time; otherwise it was reckoned from the server's clock.
@@ -102,13 +102,13 @@ struct Deadline {
 }
 
 /// A string and its deadline.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Entry {
     value: Vec<u8>,
     deadline: Option<Deadline>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Database {
     keys: BTreeMap<Vec<u8>, Entry>,
     /// A key was stored with a deadline in the past: until it is removed in the background DBSIZE may count it.
@@ -116,7 +116,7 @@ struct Database {
 }
 
 /// All databases as one connection sees them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Model {
     databases: Vec<Database>,
     selected: usize,
@@ -156,6 +156,36 @@ impl Model {
     /// A key whose short life is over.
     pub fn expire(&mut self, key: &[u8]) {
         self.db_mut().keys.remove(key);
+    }
+
+    /// The value and the deadline (Unix milliseconds) of a key of a database.
+    pub fn lookup(&self, database: usize, key: &[u8]) -> Option<(&[u8], Option<i64>)> {
+        let entry = self.databases[database].keys.get(key)?;
+        Some((&entry.value, entry.deadline.map(|deadline| deadline.at_ms)))
+    }
+
+    /// Chooses a database, as SELECT does.
+    ///
+    /// # Panics
+    /// If there is none of that number.
+    pub fn select_database(&mut self, database: usize) {
+        assert!(database < DATABASES, "there are {DATABASES} databases");
+        self.selected = database;
+    }
+
+    /// Removes the key of a database if its deadline is not after `now_ms`.
+    pub fn expire_if_due(&mut self, database: usize, key: &[u8], now_ms: i64) {
+        let keys = &mut self.databases[database].keys;
+        if keys.get(key).and_then(|entry| entry.deadline).is_some_and(|deadline| deadline.at_ms <= now_ms) {
+            keys.remove(key);
+        }
+    }
+
+    /// Removes every key whose deadline is not after `now_ms`.
+    pub fn expire_all_due(&mut self, now_ms: i64) {
+        for database in &mut self.databases {
+            database.keys.retain(|_, entry| entry.deadline.is_none_or(|deadline| deadline.at_ms > now_ms));
+        }
     }
 
     /// Runs a command at `now_ms` (Unix milliseconds): what its reply has to be, or `None` when the model cannot tell

@@ -1,0 +1,258 @@
+//! Whether a history is durably linearizable.
+//!
+//! It is, when there is an order of all answered calls, and of any of the unanswered ones, such that
+//!
+//! - a call that was answered before another one was asked for comes before it, and calls of one pipeline come in their order,
+//! - the reference model, run in this order, gives every answered call its reply, reads included,
+//! - and then holds what was read out after recovery.
+//!
+//! So a value that a reply has shown is durable: its write comes before the read in the order, and is in the read-out unless something
+//! overwrote it.
+//!
+//! A history that goes over several crashes is checked part by part, each starting from the read-out before it: what was pending at a crash
+//! has happened by then, or never does.
+//!
+//! Expiry: a call happens at the time it was given when it began. It finds no key whose deadline has passed by then, and such a key is gone from there
+//! on, so a reply that showed a key as expired keeps it from coming back.
+//!
+//! The search is that of Wing and Gong, with Lowe's memory of states already refused, on each group of keys by itself: linearizability is
+//! local, so only keys that one call or one pipeline touches together must be looked at together.
+
+use super::history::{Call, Contents, KeyId, Touches, show_contents};
+use fencepost_harness::model::Model;
+use fencepost_harness::{Command, command};
+use std::collections::{BTreeMap, HashSet};
+
+/// Contents, and the time they were read at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadOut {
+    /// Every key.
+    pub contents: Contents,
+    /// Unix milliseconds.
+    pub now_ms: u64,
+}
+
+/// Why a history is not durably linearizable.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The keys that do not fit.
+    pub keys: Vec<KeyId>,
+    /// The longest order that fits the replies, as places in the history.
+    pub longest: Vec<usize>,
+}
+
+impl Refusal {
+    /// The refusal in words, with the history that it is about.
+    pub fn describe(&self, start: &Contents, calls: &[Call], position: usize, end: &ReadOut) -> String {
+        let keys: Vec<_> = self.keys.iter().map(|(db, key)| format!("{db}/{}", key.escape_ascii())).collect();
+        let mut text = format!("no order of the calls on {} fits replies and read-out\nat the start:\n", keys.join(", "));
+        text.push_str(&show_contents(start));
+        text.push_str("calls:\n");
+        for call in calls.iter().filter(|call| call.has_begun(position)) {
+            let mut shown = call.clone();
+            if !call.is_answered(position) {
+                shown.returned = usize::MAX;
+            }
+            text.push_str(&format!("  {shown}\n"));
+        }
+        text.push_str(&format!("read out at {}:\n{}", end.now_ms, show_contents(&end.contents)));
+        let longest: Vec<_> = self.longest.iter().map(|&i| calls[i].op.to_string()).collect();
+        text.push_str(&format!("longest order that fits the replies: operations {}\n", longest.join(", ")));
+        text
+    }
+}
+
+/// Checks the calls that had begun when `position` events had happened: those answered by then must be in the order, the others may.
+/// `start` is what the store held before the first; `end` what it held after the crash.
+///
+/// # Errors
+/// [`Refusal`], if there is no such order.
+///
+/// # Panics
+/// If more than 64 calls must be looked at together, or the model does not know a command: the workload must not ask for that.
+pub fn check(start: &Contents, calls: &[Call], position: usize, end: &ReadOut) -> Result<(), Refusal> {
+    for group in groups(start, calls, position, &end.contents) {
+        let mut search = Search::new(calls, position, end, &group);
+        let begin = model_of(start, &group.keys);
+        if !search.extend(0, &begin) {
+            let longest = search.longest.iter().map(|&i| group.calls[i]).collect();
+            return Err(Refusal { keys: group.keys, longest });
+        }
+    }
+    Ok(())
+}
+
+/// Keys that belong together, and the calls on them.
+#[derive(Debug)]
+struct Group {
+    keys: Vec<KeyId>,
+    /// Places in the history.
+    calls: Vec<usize>,
+}
+
+/// The smallest groups of keys such that each call and each pipeline stays within one.
+fn groups(start: &Contents, calls: &[Call], position: usize, end: &Contents) -> Vec<Group> {
+    let begun: Vec<usize> = (0..calls.len()).filter(|&i| calls[i].has_begun(position)).collect();
+    let mut numbers: BTreeMap<&KeyId, usize> = BTreeMap::new();
+    let named = begun.iter().flat_map(|&i| match &calls[i].touches {
+        Touches::Keys(keys) => keys.as_slice(),
+        Touches::All => &[],
+    });
+    for key in named.chain(start.keys()).chain(end.keys()) {
+        let next = numbers.len();
+        numbers.entry(key).or_insert(next);
+    }
+    // Union-find without ranks: there are a handful of keys.
+    let mut leader: Vec<usize> = (0..numbers.len()).collect();
+    let find = |leader: &[usize], mut i: usize| {
+        while leader[i] != i {
+            i = leader[i];
+        }
+        i
+    };
+    let numbers_of = |call: &Call| -> Vec<usize> {
+        match &call.touches {
+            Touches::Keys(keys) => keys.iter().map(|key| numbers[key]).collect(),
+            Touches::All => (0..numbers.len()).collect(),
+        }
+    };
+    for &i in &begun {
+        let mut together = numbers_of(&calls[i]);
+        together.extend(calls[i].after.iter().flat_map(|&before| numbers_of(&calls[before])));
+        for pair in together.windows(2) {
+            let (a, b) = (find(&leader, pair[0]), find(&leader, pair[1]));
+            leader[a] = b;
+        }
+    }
+    let mut groups: BTreeMap<usize, Group> = BTreeMap::new();
+    for (key, &number) in &numbers {
+        let group = groups.entry(find(&leader, number)).or_insert(Group { keys: Vec::new(), calls: Vec::new() });
+        group.keys.push((*key).clone());
+    }
+    for &i in &begun {
+        // A call on no key at all, on a store without any, says nothing.
+        if let Some(&number) = numbers_of(&calls[i]).first()
+            && let Some(group) = groups.get_mut(&find(&leader, number))
+        {
+            group.calls.push(i);
+        }
+    }
+    groups.into_values().collect()
+}
+
+/// The model that holds what `contents` says of `keys`.
+fn model_of(contents: &Contents, keys: &[KeyId]) -> Model {
+    let mut model = Model::new();
+    for (db, key) in keys {
+        if let Some((value, deadline)) = contents.get(&(*db, key.clone())) {
+            let mut set: Command = command(&[b"SET", key.as_slice(), value]);
+            if let Some(at) = deadline {
+                set.extend(command(&["PXAT", &at.to_string()]));
+            }
+            model.select_database(*db);
+            model.apply(&set, 0);
+        }
+    }
+    model
+}
+
+/// What is left of a group's calls to be put in order.
+struct Search<'a> {
+    calls: Vec<&'a Call>,
+    /// For each call the calls that come before it, as bits.
+    before: Vec<u64>,
+    /// The calls that were answered, as bits.
+    answered: u64,
+    keys: &'a [KeyId],
+    end: &'a ReadOut,
+    /// What was tried in vain: calls done, and the state then.
+    refused: HashSet<(u64, Model)>,
+    order: Vec<usize>,
+    longest: Vec<usize>,
+}
+
+impl<'a> Search<'a> {
+    fn new(all: &'a [Call], position: usize, end: &'a ReadOut, group: &'a Group) -> Self {
+        assert!(group.calls.len() <= 64, "{} calls on one group of keys", group.calls.len());
+        let calls: Vec<&Call> = group.calls.iter().map(|&i| &all[i]).collect();
+        let precedes = |a: usize, b: usize| {
+            let answered_first = all[a].is_answered(position) && all[a].returned < all[b].invoked;
+            answered_first || all[b].after == Some(a)
+        };
+        let bits = |test: &dyn Fn(usize) -> bool| {
+            group.calls.iter().enumerate().fold(0u64, |bits, (bit, &i)| bits | u64::from(test(i)) << bit)
+        };
+        let before = group.calls.iter().map(|&b| bits(&|a| precedes(a, b))).collect();
+        let answered = bits(&|i| all[i].is_answered(position));
+        let keys = &group.keys;
+        Self {
+            calls,
+            before,
+            answered,
+            keys,
+            end,
+            refused: HashSet::new(),
+            order: Vec::new(),
+            longest: Vec::new(),
+        }
+    }
+
+    /// Whether the order so far, which did the calls `done` and led to `state`, can be completed.
+    fn extend(&mut self, done: u64, state: &Model) -> bool {
+        if done & self.answered == self.answered && self.is_end(state) {
+            return true;
+        }
+        if !self.refused.insert((done, state.clone())) {
+            return false;
+        }
+        if self.order.len() > self.longest.len() {
+            self.longest.clone_from(&self.order);
+        }
+        for i in 0..self.calls.len() {
+            if done & 1 << i != 0 || self.before[i] & !done != 0 {
+                continue;
+            }
+            let Some(next) = self.after(state, i) else { continue };
+            self.order.push(i);
+            if self.extend(done | 1 << i, &next) {
+                return true;
+            }
+            self.order.pop();
+        }
+        false
+    }
+
+    /// The state after call `i`, if its reply, where there was one, is what the model says.
+    fn after(&self, state: &Model, i: usize) -> Option<Model> {
+        let call = self.calls[i];
+        let mut next = state.clone();
+        let now_ms = call.now_ms as i64;
+        match &call.touches {
+            Touches::Keys(keys) => keys.iter().for_each(|(db, key)| next.expire_if_due(*db, key, now_ms)),
+            Touches::All => next.expire_all_due(now_ms),
+        }
+        next.select_database(call.db);
+        let expected = next.apply(&call.command, now_ms).expect("the workload asks only for what the model knows");
+        // So that equal states are equal.
+        next.select_database(0);
+        let seen = call.reply.as_ref().filter(|_| self.answered & 1 << i != 0);
+        seen.is_none_or(|reply| expected.accepts(reply)).then_some(next)
+    }
+
+    /// Whether the read-out is what `state` says.
+    fn is_end(&self, state: &Model) -> bool {
+        let now_ms = self.end.now_ms as i64;
+        let found = |(db, key): &KeyId| {
+            let entry = state.lookup(*db, key);
+            entry.filter(|(_, deadline)| deadline.is_none_or(|at| at > now_ms))
+        };
+        self.keys.iter().all(|id| {
+            let expected = found(id).map(|(value, at)| (value, at.map(|at| at as u64)));
+            let seen = self.end.contents.get(id).map(|(value, at)| (value.as_slice(), *at));
+            expected == seen
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! The real engine as the histories use it: a small pool whose every random choice is fixed, commands run as a connection would run them,
+//! and everything read out.
+
+use super::history::Contents;
+use super::workload::{DATABASES, START_MS};
+use bytes::BytesMut;
+use crossbeam_epoch::pin;
+use fencepost::base::{Clock, SegmentId};
+use fencepost::command::{After, Ctx, ID_COUNT, Identity, Session, Settings, Shared, execute, execute_run};
+use fencepost::persist::{Region, RegionOptions};
+use fencepost::pool::format::{SUPERBLOCK_BYTES, Superblock, seal_word, state_word};
+use fencepost::pool::{Pool, PoolOptions};
+use fencepost::protocol::{ArgSpans, Protocol, ReplyWriter};
+use fencepost::recovery::Progress;
+use fencepost::recovery::tools::check_pool;
+use fencepost::store::{Store, StoreOptions, Worker};
+use fencepost_harness::{Command, Frame};
+use pmem_emulation::Hook;
+use siphasher::sip::SipHasher13;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// Few, so that a write to all of them is short.
+const STRIPES: u32 = 4;
+
+const SEGMENT_BYTES: u64 = 4096;
+
+/// Workers of one schedule at most, the background included.
+pub const WORKERS_MAX: usize = 4;
+
+const UUID: [u8; 16] = *b"concurrent pool!";
+const HASH_KEY: [u8; 16] = *b"the same always.";
+
+fn options(hook: Option<Arc<dyn Hook>>) -> StoreOptions {
+    let pool = PoolOptions {
+        path: None,
+        bytes: 2 * SUPERBLOCK_BYTES as u64 + 48 * SEGMENT_BYTES,
+        segment_bytes: Some(SEGMENT_BYTES),
+        stripes: STRIPES,
+        now_ms: START_MS,
+        region: RegionOptions { hook, ..RegionOptions::default() },
+    };
+    StoreOptions { pool, databases: DATABASES as u32, recovery_threads: 1, salvage: false }
+}
+
+/// The bytes of an empty pool, the same in every run.
+pub fn empty_pool() -> &'static [u8] {
+    static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let (pool, _) = Pool::open_or_create(&options(None).pool).expect("anonymous memory");
+        let mut image = bytes_of(&pool);
+        let superblock = Superblock { uuid: UUID, hash_key: HASH_KEY, boot_id: [0; 16], ..pool.superblock() };
+        for generation in [superblock.generation - 1, superblock.generation] {
+            let at = (generation % 2) as usize * SUPERBLOCK_BYTES;
+            image[at..][..SUPERBLOCK_BYTES].copy_from_slice(&Superblock { generation, ..superblock.clone() }.encode());
+        }
+        for id in (0..pool.segment_count()).map(SegmentId) {
+            let at = pool.segment_offset(id) as usize;
+            image[at..][..8].copy_from_slice(&state_word(&UUID, id, 0).to_le_bytes());
+            image[at + 8..][..8].copy_from_slice(&seal_word(&UUID, id, 0, 0).to_le_bytes());
+        }
+        image
+    })
+}
+
+/// Three names whose stripes differ.
+pub fn keys() -> &'static [String] {
+    static KEYS: OnceLock<Vec<String>> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let hasher = SipHasher13::new_with_key(&HASH_KEY);
+        let mut taken = BTreeSet::new();
+        let names = ('a'..='z').map(String::from);
+        names.filter(|name| taken.insert(hasher.hash(name.as_bytes()) % u64::from(STRIPES))).take(3).collect()
+    })
+}
+
+fn bytes_of(pool: &Pool) -> Vec<u8> {
+    let region = pool.region();
+    region.read(0, region.len()).expect("memory can be read").to_vec()
+}
+
+/// Recovers the store in `image`, with the wall clock at `now_ms`.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn recover(image: &[u8], now_ms: u64, hook: Option<Arc<dyn Hook>>) -> Result<Store, String> {
+    let options = options(hook);
+    let region = Region::from_image(image, &options.pool.region).map_err(|error| error.to_string())?;
+    let pool = Pool::from_region(region, Path::new("image")).map_err(|error| error.to_string())?;
+    Store::recover(pool, &options, Clock::manual(now_ms), &Progress::default()).map_err(|error| error.to_string())
+}
+
+/// Everything in the store.
+pub fn read_out(store: &Store) -> Contents {
+    let (guard, now_ms) = (pin(), store.clock().now_ms());
+    let mut contents = Contents::new();
+    for db in 0..DATABASES {
+        let mut cursor = 0;
+        loop {
+            cursor = store.scan(db as u32, cursor, now_ms, &guard, &mut |entry| {
+                let value = entry.string().expect("only strings are written").bytes().into_owned();
+                contents.insert((db, entry.key().to_vec()), (value, entry.expire_at()));
+            });
+            if cursor == 0 {
+                break;
+            }
+        }
+    }
+    contents
+}
+
+/// What `pool check` says against the pool of `store`, if anything.
+pub fn complaints(store: &Store) -> Option<String> {
+    let damage = check_pool(store.pool()).damage;
+    (!damage.is_empty()).then(|| damage.join("\n"))
+}
+
+/// What connections share. One for a whole run: it holds counters only.
+pub fn shared() -> Arc<Shared> {
+    Arc::new(Shared::new(Settings::new(), Identity::default(), Clock::manual(START_MS), WORKERS_MAX + 1, ID_COUNT))
+}
+
+/// A connection with a thread of its own.
+pub struct Connection {
+    shared: Arc<Shared>,
+    number: usize,
+    worker: Worker,
+    session: Session,
+}
+
+impl Connection {
+    /// Connection `number`, with an open segment of its own.
+    pub fn new(shared: Arc<Shared>, number: usize, store: &Store) -> Self {
+        let session = Session { id: number as u64 + 1, authenticated: true, ..Session::default() };
+        Self { shared, number, worker: store.worker(), session }
+    }
+
+    /// Runs commands that arrive together, as the server's dispatch does; their replies.
+    ///
+    /// # Panics
+    /// If a reply is no RESP.
+    pub fn run(&mut self, store: &Store, db: usize, now_ms: u64, commands: &[Command]) -> Vec<Frame> {
+        self.session.db = db as u32;
+        let requests: Vec<(Vec<u8>, ArgSpans)> = commands.iter().map(encode).collect();
+        let mut out = BytesMut::new();
+        let guard = pin();
+        let mut ctx = Ctx {
+            shared: &self.shared,
+            stats: self.shared.stats.worker(self.number),
+            store,
+            worker: &mut self.worker,
+            session: &mut self.session,
+            reply: ReplyWriter::new(&mut out, Protocol::Resp2),
+            guard: &guard,
+            loading: false,
+            now_ms,
+            after: After::Continue,
+        };
+        let mut done = 0;
+        while done < requests.len() {
+            let rest = &requests[done..];
+            let together = execute_run(&mut ctx, rest.len(), |i| rest[i].1.args(&rest[i].0));
+            if together == 0 {
+                // An error is a reply like others.
+                let _ = execute(&mut ctx, rest[0].1.args(&rest[0].0));
+            }
+            done += together.max(1);
+        }
+        let mut replies = &out[..];
+        commands.iter().map(|_| Frame::read(&mut replies).expect("every command is answered in RESP")).collect()
+    }
+}
+
+fn encode(command: &Command) -> (Vec<u8>, ArgSpans) {
+    let (mut bytes, mut spans) = (Vec::new(), ArgSpans::new());
+    for word in command {
+        spans.push(bytes.len() as u32, word.len() as u32);
+        bytes.extend_from_slice(word);
+    }
+    (bytes, spans)
+}

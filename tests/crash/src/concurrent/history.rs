@@ -1,0 +1,102 @@
+//! What happened: operations of several clients, when they began and ended, and what they were told.
+
+use fencepost_harness::{Command, Frame, show};
+use std::fmt;
+
+/// A key: its database and its name.
+pub type KeyId = (usize, Vec<u8>);
+
+/// Which keys a call reads or writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Touches {
+    /// These.
+    Keys(Vec<KeyId>),
+    /// Maybe any.
+    All,
+}
+
+impl Touches {
+    /// What a command does to the keys of `db`, going by its arguments.
+    pub fn of(db: usize, command: &Command) -> Self {
+        let key = |i: usize| (db, command[i].clone());
+        let number = |i: usize| String::from_utf8_lossy(&command[i]).parse().unwrap_or(db);
+        match command[0].as_slice() {
+            b"FLUSHDB" | b"FLUSHALL" | b"SWAPDB" => Touches::All,
+            b"MSET" | b"MSETNX" => Touches::Keys((1..command.len()).step_by(2).map(key).collect()),
+            b"MGET" | b"DEL" | b"EXISTS" | b"UNLINK" => Touches::Keys((1..command.len()).map(key).collect()),
+            b"RENAME" | b"RENAMENX" => Touches::Keys(vec![key(1), key(2)]),
+            b"COPY" => {
+                let at = command.iter().position(|word| word == b"DB");
+                Touches::Keys(vec![key(1), (at.map_or(db, |at| number(at + 1)), command[2].clone())])
+            }
+            b"MOVE" => Touches::Keys(vec![key(1), (number(2), command[1].clone())]),
+            _ => Touches::Keys(vec![key(1)]),
+        }
+    }
+}
+
+/// One command as one client saw it. Times are positions in the recorded trace.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The operation of the trace that it is part of: its `Begin` and `Ack`.
+    pub op: u64,
+    /// Who asked for it.
+    pub client: usize,
+    /// The database that its keys are in.
+    pub db: usize,
+    /// The time that the command goes by, Unix milliseconds.
+    pub now_ms: u64,
+    /// The command.
+    pub command: Command,
+    /// Which keys it is about.
+    pub touches: Touches,
+    /// When it was asked for.
+    pub invoked: usize,
+    /// When it was answered; `usize::MAX` if it never was.
+    pub returned: usize,
+    /// The answer.
+    pub reply: Option<Frame>,
+    /// The call of the same pipeline, by its place in the history, that must have happened before.
+    pub after: Option<usize>,
+}
+
+impl Call {
+    /// Whether the call had been answered when `position` events had happened.
+    pub fn is_answered(&self, position: usize) -> bool {
+        self.returned < position
+    }
+
+    /// Whether the call had begun when `position` events had happened.
+    pub fn has_begun(&self, position: usize) -> bool {
+        self.invoked < position
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Call { op, client, db, invoked, returned, .. } = self;
+        write!(f, "client {client}, operation {op:2}, db {db}, events {invoked}..")?;
+        match (&self.reply, *returned) {
+            (Some(reply), usize::MAX) => write!(f, ", {} -> never sent: {reply:?}", show(&self.command)),
+            (Some(reply), returned) => write!(f, "{returned}, {} -> {reply:?}", show(&self.command)),
+            (None, _) => write!(f, ", {} -> no reply", show(&self.command)),
+        }
+    }
+}
+
+/// What a database holds: value and deadline (Unix milliseconds) of each key.
+pub type Contents = std::collections::BTreeMap<KeyId, (Vec<u8>, Option<u64>)>;
+
+/// Contents for people.
+pub fn show_contents(contents: &Contents) -> String {
+    let mut text = String::new();
+    for ((db, key), (value, deadline)) in contents {
+        let value = fencepost_harness::resp::show_bytes(value);
+        text.push_str(&format!("  db {db} {} = {value}", key.escape_ascii()));
+        match deadline {
+            Some(at) => text.push_str(&format!(", until {at}\n")),
+            None => text.push('\n'),
+        }
+    }
+    if text.is_empty() { "  nothing\n".into() } else { text }
+}
