@@ -8,6 +8,7 @@
 //! All offsets and lengths are in bytes and lie inside the region: the region checks before it reports.
 
 use std::fmt;
+use std::io;
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -104,6 +105,16 @@ pub trait Hook: Send + Sync {
         apply();
     }
 
+    /// Everything written so far is handed to the disk beneath a file, and waited for. `apply` says whether that succeeded; a
+    /// hook may fail in its place.
+    ///
+    /// # Errors
+    /// What the caller is to be told of the disk.
+    fn sync(&self, call: Call<'_>, apply: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        let _ = call;
+        apply()
+    }
+
     /// A read of `at..at + len`, about to happen.
     ///
     /// # Errors
@@ -151,6 +162,10 @@ impl Hook for Both {
 
     fn fence(&self, call: Call<'_>, apply: &mut dyn FnMut()) {
         self.0.fence(call, &mut || self.1.fence(call, apply));
+    }
+
+    fn sync(&self, call: Call<'_>, apply: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        self.0.sync(call, &mut || self.1.sync(call, apply))
     }
 
     fn read(&self, at: u64, len: u64, call: Call<'_>) -> Result<(), MediaError> {

@@ -9,6 +9,9 @@
 //!   the thread's own, and those that were handed over to it. It does not reach non-temporal stores.
 //! - A fence makes durable what its thread has flushed, and nothing that another thread has.
 //! - On **eADR** a store counts as flushed at once, and a crash keeps a prefix of each thread's stores.
+//! - In the **page cache** of a file the piece that is lost or kept is a page, the piece that is never torn a sector. The
+//!   kernel writes a page whenever it likes, so a crash keeps any prefix of what was stored into it since the last sync, and
+//!   of the write that it interrupts any subset of the sectors. Neither flush nor fence matters.
 //!
 //! This follows Px86 (Raad et al., POPL 2020 and 2022), made a little weaker: what the model calls durable is durable
 //! there.
@@ -18,6 +21,7 @@ use std::panic::Location;
 
 use crate::finding::{FindingKind, NotDurable};
 use crate::hook::Note;
+use crate::kept::{Kept, KeptLine};
 use crate::trace::Rng;
 
 /// Bytes in a cache line.
@@ -26,7 +30,14 @@ pub const LINE_BYTES: u64 = 64;
 /// Bytes that are stored in one piece when aligned.
 pub const UNIT_BYTES: u64 = 8;
 
-const UNITS: usize = (LINE_BYTES / UNIT_BYTES) as usize;
+/// Bytes of a page, and of the sectors that it is written in.
+const PAGE_BYTES: u64 = 4096;
+const SECTOR_BYTES: u64 = 512;
+
+/// Units in a line, sectors in a page.
+pub(crate) const UNITS: usize = (LINE_BYTES / UNIT_BYTES) as usize;
+
+const _: () = assert!(UNITS == 8 && (PAGE_BYTES / SECTOR_BYTES) as usize == UNITS, "a byte has a bit for each unit");
 
 /// What keeps its contents when the power fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -36,6 +47,32 @@ pub enum Domain {
     Adr,
     /// The processor's caches as well.
     Eadr,
+    /// A file on a disk: what was synced. Lines are pages of 4096 bytes then, units sectors of 512.
+    PageCache,
+}
+
+impl Domain {
+    /// Bytes that are kept or lost on their own.
+    pub(crate) fn line_bytes(self) -> u64 {
+        if self == Self::PageCache { PAGE_BYTES } else { LINE_BYTES }
+    }
+
+    /// Bytes that are never torn.
+    fn unit_bytes(self) -> usize {
+        if self == Self::PageCache { SECTOR_BYTES as usize } else { UNIT_BYTES as usize }
+    }
+}
+
+/// A part of the model that is left out, to show that what is found depends on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Flaw {
+    /// Nothing is left out.
+    #[default]
+    None,
+    /// Copies are never torn.
+    NoTearing,
+    /// A fence makes durable what any thread has flushed.
+    AnyFence,
 }
 
 /// What sort of store a group comes from.
@@ -46,13 +83,15 @@ pub(crate) enum StoreKind {
 }
 
 /// What one store or copy put into one line.
-struct Group {
+pub(crate) struct Group {
     /// In the order of stores, unique.
-    id: u64,
+    pub(crate) id: u64,
+    /// The store or copy: the `id` of its first group.
+    pub(crate) write: u64,
     thread: u32,
     /// The writing thread's own clock at the store.
     clock: u64,
-    kind: StoreKind,
+    pub(crate) kind: StoreKind,
     /// First byte in the line.
     start: usize,
     bytes: Vec<u8>,
@@ -60,30 +99,39 @@ struct Group {
     flushed_by: Vec<u32>,
     /// Whether a thread flushed the line that could not know of this group.
     missed_by_a_flush: bool,
-    site: &'static Location<'static>,
+    pub(crate) site: &'static Location<'static>,
 }
 
 impl Group {
-    /// Writes those of its units for which `keep` says so into an image.
-    fn apply(&self, image: &mut [u8], line: u64, mut keep: impl FnMut(usize) -> bool) {
-        let unit_bytes = UNIT_BYTES as usize;
+    /// Writes those of its units for which `keep` says so into a line.
+    fn apply(&self, line: &mut [u8], unit_bytes: usize, mut keep: impl FnMut(usize) -> bool) {
         let end = self.start + self.bytes.len();
         for unit in self.start / unit_bytes..end.div_ceil(unit_bytes) {
             if keep(unit) {
                 let from = self.start.max(unit * unit_bytes);
                 let to = end.min((unit + 1) * unit_bytes);
-                let at = line as usize;
-                image[at + from..at + to].copy_from_slice(&self.bytes[from - self.start..to - self.start]);
+                line[from..to].copy_from_slice(&self.bytes[from - self.start..to - self.start]);
             }
         }
     }
 }
 
 #[derive(Default)]
-struct Line {
-    pending: Vec<Group>,
+pub(crate) struct Line {
+    pub(crate) pending: Vec<Group>,
     /// The newest group that is durable in each unit, while others are pending.
     newest_durable: [u64; UNITS],
+}
+
+impl Line {
+    /// Writes into `bytes`, the line as it is durable, the units that `units` has a bit for, group by group.
+    pub(crate) fn apply(&self, bytes: &mut [u8], unit_bytes: usize, units: &[u8]) {
+        for (group, &mask) in self.pending.iter().zip(units) {
+            // A group that was overtaken by a newer durable one of no order with it does not come back.
+            let kept = |unit: usize| mask & (1 << unit) != 0 && group.id > self.newest_durable[unit];
+            group.apply(bytes, unit_bytes, kept);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -128,8 +176,11 @@ struct OpenOperation {
 /// The state of the region after some prefix of a trace.
 pub(crate) struct Model {
     domain: Domain,
+    flaw: Flaw,
     volatile: Vec<u8>,
     durable: Vec<u8>,
+    /// Sum of [`line_hash`] over the durable image; kept up only once it was asked for.
+    durable_hash: Option<u64>,
     lines: BTreeMap<u64, Line>,
     threads: Vec<Thread>,
     handed: HashMap<u64, Vec<u64>>,
@@ -141,14 +192,38 @@ impl Model {
     pub(crate) fn new(domain: Domain, image: &[u8]) -> Self {
         Self {
             domain,
+            flaw: Flaw::None,
             volatile: sparse_copy(image),
             durable: sparse_copy(image),
+            durable_hash: None,
             lines: BTreeMap::new(),
             threads: Vec::new(),
             handed: HashMap::new(),
             open: HashMap::new(),
             next_group: 1,
         }
+    }
+
+    pub(crate) fn with_flaw(self, flaw: Flaw) -> Self {
+        Self { flaw, ..self }
+    }
+
+    pub(crate) fn tears(&self) -> bool {
+        self.flaw != Flaw::NoTearing
+    }
+
+    pub(crate) fn domain(&self) -> Domain {
+        self.domain
+    }
+
+    /// The lines that hold something that can still be lost.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = (u64, &Line)> {
+        self.lines.iter().map(|(&line, entry)| (line, entry))
+    }
+
+    /// How many groups of a line can still be lost.
+    pub(crate) fn pending_groups(&self, line: u64) -> usize {
+        self.lines.get(&line).map_or(0, |entry| entry.pending.len())
     }
 
     /// What memory holds.
@@ -181,18 +256,22 @@ impl Model {
         self.volatile[at as usize..][..bytes.len()].copy_from_slice(bytes);
         let clock = self.thread(thread).tick(thread);
         // On eADR a plain store needs no flush; a non-temporal one needs none anywhere. Both need the fence.
+        let kind = if self.domain == Domain::PageCache { StoreKind::Plain } else { kind };
         let counts_as_flushed = kind == StoreKind::NonTemporal || self.domain == Domain::Eadr;
+        let line_bytes = self.domain.line_bytes();
+        let write = self.next_group;
         let mut rest = bytes;
         let mut at = at;
         while !rest.is_empty() {
-            let line = at - at % LINE_BYTES;
-            let (here, later) = rest.split_at(rest.len().min((line + LINE_BYTES - at) as usize));
+            let line = at - at % line_bytes;
+            let (here, later) = rest.split_at(rest.len().min((line + line_bytes - at) as usize));
             let entry = self.lines.entry(line).or_default();
             if entry.pending.iter().any(|group| group.kind != kind) {
                 found(FindingKind::MixedStores { line });
             }
             entry.pending.push(Group {
                 id: self.next_group,
+                write,
                 thread,
                 clock,
                 kind,
@@ -213,6 +292,9 @@ impl Model {
 
     pub(crate) fn flush(&mut self, thread: u32, at: u64, len: u64, found: &mut dyn FnMut(FindingKind)) {
         self.thread(thread).tick(thread);
+        if self.domain == Domain::PageCache {
+            return;
+        }
         let first = at - at % LINE_BYTES;
         for line in (first..at + len).step_by(LINE_BYTES as usize) {
             self.flush_line(thread, line, found);
@@ -246,30 +328,59 @@ impl Model {
 
     pub(crate) fn fence(&mut self, thread: u32, found: &mut dyn FnMut(FindingKind)) {
         self.thread(thread).tick(thread);
-        let flushed = std::mem::take(&mut self.thread(thread).flushed);
+        if self.domain == Domain::PageCache {
+            return;
+        }
+        let flushed = match self.flaw {
+            Flaw::AnyFence => self.threads.iter_mut().flat_map(|thread| std::mem::take(&mut thread.flushed)).collect(),
+            Flaw::None | Flaw::NoTearing => std::mem::take(&mut self.thread(thread).flushed),
+        };
         if flushed.is_empty() {
             found(FindingKind::EmptyFence);
         }
+        let any_fence = self.flaw == Flaw::AnyFence;
+        let completes = |group: &Group| group.flushed_by.contains(&thread) || any_fence && !group.flushed_by.is_empty();
         for line in flushed {
-            let Some(entry) = self.lines.get_mut(&line) else { continue };
-            let Line { pending, newest_durable } = entry;
-            pending.retain(|group| {
-                if !group.flushed_by.contains(&thread) {
-                    return true;
-                }
-                // A group that was overtaken by a newer durable one of no order with it does not come back.
-                group.apply(&mut self.durable, line, |unit| {
-                    let newer = group.id > newest_durable[unit];
-                    if newer {
-                        newest_durable[unit] = group.id;
-                    }
-                    newer
-                });
-                false
-            });
-            if pending.is_empty() {
-                self.lines.remove(&line);
+            self.make_durable(line, completes);
+        }
+    }
+
+    /// Everything that was stored is on the disk. On other media than a file that changes nothing.
+    pub(crate) fn sync(&mut self, thread: u32) {
+        self.thread(thread).tick(thread);
+        if self.domain == Domain::PageCache {
+            let lines: Vec<u64> = self.lines.keys().copied().collect();
+            for line in lines {
+                self.make_durable(line, |_| true);
             }
+        }
+    }
+
+    /// Makes those groups of a line durable that `completes` says.
+    fn make_durable(&mut self, line: u64, completes: impl Fn(&Group) -> bool) {
+        let Some(entry) = self.lines.get_mut(&line) else { return };
+        let Line { pending, newest_durable } = entry;
+        let (from, unit_bytes) = (line as usize, self.domain.unit_bytes());
+        let to = self.durable.len().min(from + self.domain.line_bytes() as usize);
+        let bytes = &mut self.durable[from..to];
+        let before = self.durable_hash.map(|sum| sum.wrapping_sub(line_hash(line, bytes)));
+        pending.retain(|group| {
+            if !completes(group) {
+                return true;
+            }
+            // A group that was overtaken by a newer durable one of no order with it does not come back.
+            group.apply(bytes, unit_bytes, |unit| {
+                let newer = group.id > newest_durable[unit];
+                if newer {
+                    newest_durable[unit] = group.id;
+                }
+                newer
+            });
+            false
+        });
+        self.durable_hash = before.map(|sum| sum.wrapping_add(line_hash(line, bytes)));
+        if pending.is_empty() {
+            self.lines.remove(&line);
         }
     }
 
@@ -313,19 +424,18 @@ impl Model {
         }
     }
 
-    /// An image that a crash now could leave, by the seed's choice.
-    pub(crate) fn random_image(&self, seed: u64) -> Vec<u8> {
+    /// What a crash now could keep, by the seed's choice.
+    pub(crate) fn random(&self, seed: u64) -> Kept {
         let mut rng = Rng::new(seed);
-        let mut image = sparse_copy(&self.durable);
         match self.domain {
-            Domain::Adr => self.lose_by_line(&mut image, &mut rng),
-            Domain::Eadr => self.lose_by_thread(&mut image, &mut rng),
+            Domain::Adr | Domain::PageCache => self.lose_by_line(&mut rng),
+            Domain::Eadr => self.lose_by_thread(&mut rng),
         }
-        image
     }
 
     /// Each line keeps a prefix of its own.
-    fn lose_by_line(&self, image: &mut [u8], rng: &mut Rng) {
+    fn lose_by_line(&self, rng: &mut Rng) -> Kept {
+        let mut kept = Kept::default();
         for (&line, entry) in &self.lines {
             let count = entry.pending.len() as u64;
             let (cut, torn) = match Fate::draw(rng) {
@@ -333,58 +443,100 @@ impl Model {
                 Fate::Kept => (count, false),
                 Fate::Torn => (rng.below(count), true),
             };
-            for (index, group) in (0..).zip(&entry.pending) {
+            let units = (0..).zip(&entry.pending).map(|(index, group)| {
                 let fate = match group.kind {
                     StoreKind::NonTemporal => Fate::draw(rng),
                     StoreKind::Plain if index < cut => Fate::Kept,
                     StoreKind::Plain if torn && index == cut => Fate::Torn,
                     StoreKind::Plain => Fate::Lost,
                 };
-                Self::meet(fate, group, entry, line, image, rng);
-            }
+                self.meet(fate, rng)
+            });
+            kept.push(KeptLine { line, units: units.collect() });
         }
+        kept
     }
 
     /// Each thread keeps a prefix of its stores, whichever lines they went to.
-    fn lose_by_thread(&self, image: &mut [u8], rng: &mut Rng) {
-        let mut groups: Vec<_> = self
-            .lines
-            .iter()
-            .flat_map(|(&line, entry)| entry.pending.iter().map(move |group| (line, entry, group)))
+    fn lose_by_thread(&self, rng: &mut Rng) -> Kept {
+        let clocks = |thread: usize| {
+            let groups = self.lines.values().flat_map(|line| &line.pending);
+            let mut own: Vec<_> =
+                groups.filter(|group| group.thread as usize == thread).map(|group| (group.id, group.clock)).collect();
+            own.sort_unstable();
+            own
+        };
+        // The clock of the store at which a thread's history is cut off: one of its pending stores, or past the last.
+        let cuts: Vec<u64> = (0..self.threads.len())
+            .map(|thread| {
+                let own = clocks(thread);
+                own.get(rng.below(own.len() as u64 + 1) as usize).map_or(u64::MAX, |&(_, clock)| clock)
+            })
             .collect();
-        groups.sort_by_key(|(_, _, group)| group.id);
-        let cuts: Vec<u64> = (0..self.threads.len()).map(|thread| self.draw_cut(thread, &groups, rng)).collect();
-        for (line, entry, group) in groups {
-            let cut = cuts[group.thread as usize];
-            let fate = match group.kind {
-                StoreKind::NonTemporal => Fate::draw(rng),
-                StoreKind::Plain if group.clock < cut => Fate::Kept,
-                StoreKind::Plain if group.clock == cut => Fate::Torn,
-                StoreKind::Plain => Fate::Lost,
-            };
-            Self::meet(fate, group, entry, line, image, rng);
+        let mut kept = Kept::default();
+        for (&line, entry) in &self.lines {
+            let units = entry.pending.iter().map(|group| {
+                let cut = cuts[group.thread as usize];
+                let fate = match group.kind {
+                    StoreKind::NonTemporal => Fate::draw(rng),
+                    StoreKind::Plain if group.clock < cut => Fate::Kept,
+                    StoreKind::Plain if group.clock == cut => Fate::Torn,
+                    StoreKind::Plain => Fate::Lost,
+                };
+                self.meet(fate, rng)
+            });
+            kept.push(KeptLine { line, units: units.collect() });
+        }
+        kept
+    }
+
+    /// The units of a group that its fate leaves.
+    fn meet(&self, fate: Fate, rng: &mut Rng) -> u8 {
+        match fate {
+            Fate::Lost => 0,
+            Fate::Torn if self.tears() => rng.next() as u8,
+            Fate::Kept | Fate::Torn => u8::MAX,
         }
     }
 
-    /// The clock of the store at which a thread's history is cut off: one of its pending stores, or past the last.
-    fn draw_cut(&self, thread: usize, groups: &[(u64, &Line, &Group)], rng: &mut Rng) -> u64 {
-        let own: Vec<u64> = groups
-            .iter()
-            .filter(|(.., group)| group.thread as usize == thread)
-            .map(|(.., group)| group.clock)
-            .collect();
-        own.get(rng.below(own.len() as u64 + 1) as usize).copied().unwrap_or(u64::MAX)
+    /// The bytes of a line after a crash that keeps these units of its groups.
+    pub(crate) fn line_after(&self, line: u64, units: &[u8]) -> Vec<u8> {
+        let from = line as usize;
+        let mut bytes = self.durable[from..self.durable.len().min(from + self.domain.line_bytes() as usize)].to_vec();
+        if let Some(entry) = self.lines.get(&line) {
+            entry.apply(&mut bytes, self.domain.unit_bytes(), units);
+        }
+        bytes
     }
 
-    fn meet(fate: Fate, group: &Group, entry: &Line, line: u64, image: &mut [u8], rng: &mut Rng) {
-        group.apply(image, line, |unit| {
-            let kept = match fate {
-                Fate::Lost => false,
-                Fate::Kept => true,
-                Fate::Torn => rng.coin(),
-            };
-            kept && group.id > entry.newest_durable[unit]
+    /// Shows the image of a crash that keeps `kept`. The changes are made in place and taken back: no copy of the region.
+    pub(crate) fn with_image<R>(&mut self, kept: &Kept, visit: impl FnOnce(&[u8]) -> R) -> R {
+        let mut undo = Vec::with_capacity(kept.lines().len());
+        for KeptLine { line, units } in kept.lines() {
+            let mut bytes = self.line_after(*line, units);
+            self.durable[*line as usize..][..bytes.len()].swap_with_slice(&mut bytes);
+            undo.push((*line, bytes));
+        }
+        let result = visit(&self.durable);
+        for (line, bytes) in undo {
+            self.durable[line as usize..][..bytes.len()].copy_from_slice(&bytes);
+        }
+        result
+    }
+
+    /// A hash of the image of a crash that keeps `kept`, at the cost of the kept lines.
+    pub(crate) fn image_hash(&mut self, kept: &Kept) -> u64 {
+        let line_bytes = self.domain.line_bytes();
+        let durable = &self.durable;
+        let sum = *self.durable_hash.get_or_insert_with(|| {
+            let lines = durable.chunks(line_bytes as usize).zip((0..).step_by(line_bytes as usize));
+            lines.fold(0, |sum: u64, (bytes, line)| sum.wrapping_add(line_hash(line, bytes)))
         });
+        kept.lines().iter().fold(sum, |sum, KeptLine { line, units }| {
+            let after = self.line_after(*line, units);
+            let before = &self.durable[*line as usize..][..after.len()];
+            sum.wrapping_sub(line_hash(*line, before)).wrapping_add(line_hash(*line, &after))
+        })
     }
 
     /// Whether anything could still be lost.
@@ -422,4 +574,19 @@ pub(crate) fn sparse_copy(image: &[u8]) -> Vec<u8> {
         }
     }
     copy
+}
+
+/// A hash of one line in its place. Sums of them tell images apart.
+fn line_hash(line: u64, bytes: &[u8]) -> u64 {
+    let mix = |hash: u64, word: u64| {
+        let product = u128::from(hash ^ word) * u128::from(0x9e37_79b9_7f4a_7c15_u64 ^ word.rotate_left(29));
+        (product as u64) ^ (product >> 64) as u64
+    };
+    let words = bytes.chunks(8).map(|chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(word)
+    });
+    // Zero lines count as nothing, so that images of zeros cost nothing to tell apart from their first bytes.
+    words.fold(mix(line | 1, 0x5851_f42d_4c95_7f2d), mix)
 }

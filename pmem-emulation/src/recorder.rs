@@ -5,6 +5,7 @@
 //! When the limits are reached the trace stops growing and says so; the rules and the counters go on.
 
 use std::collections::HashMap;
+use std::io;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
@@ -56,6 +57,8 @@ pub struct Counters {
     pub fences: u64,
     /// Of these, fences with nothing to wait for.
     pub empty_fences: u64,
+    /// Syncs that succeeded.
+    pub syncs: u64,
     /// Reads.
     pub reads: u64,
     /// Findings that are not about performance only.
@@ -74,6 +77,7 @@ impl Counters {
             clean_flushes: self.clean_flushes - earlier.clean_flushes,
             fences: self.fences - earlier.fences,
             empty_fences: self.empty_fences - earlier.empty_fences,
+            syncs: self.syncs - earlier.syncs,
             reads: self.reads - earlier.reads,
             errors: self.errors - earlier.errors,
         }
@@ -189,6 +193,7 @@ impl State {
             EventKind::CopyNt { .. } => counters.nt_lines += (data.len() as u64).div_ceil(LINE_BYTES),
             EventKind::Flush { at, len } => counters.lines_flushed += (at % LINE_BYTES + len).div_ceil(LINE_BYTES),
             EventKind::Fence => counters.fences += 1,
+            EventKind::Sync => counters.syncs += 1,
             EventKind::Note(_) => {}
         }
     }
@@ -237,6 +242,7 @@ pub(crate) fn step(
         EventKind::CopyNt { at, .. } => model.store(thread, at, data, StoreKind::NonTemporal, site, found),
         EventKind::Flush { at, len } => model.flush(thread, at, len, found),
         EventKind::Fence => model.fence(thread, found),
+        EventKind::Sync => model.sync(thread),
         EventKind::Note(note) => model.note(thread, note, found),
     }
 }
@@ -294,6 +300,13 @@ impl Hook for Recorder {
         if len <= self.options.compare_up_to_bytes && !state.bypassed {
             state.compare(call.mapping.bytes(), call);
         }
+    }
+
+    fn sync(&self, call: Call<'_>, apply: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        let mut state = self.lock();
+        apply()?;
+        state.append(&self.options, EventKind::Sync, &[], call.site);
+        Ok(())
     }
 
     fn read(&self, _at: u64, _len: u64, _call: Call<'_>) -> Result<(), MediaError> {

@@ -49,6 +49,8 @@ pub enum EventKind {
     },
     /// A fence.
     Fence,
+    /// Everything written so far has reached the disk beneath a file.
+    Sync,
     /// The user's own word.
     Note(Note),
 }
@@ -110,10 +112,5 @@ impl Rng {
     /// Below `bound`, which is not 0. The bias is of no account for the small bounds used here.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
-    }
-
-    /// Heads or tails.
-    pub(crate) fn coin(&mut self) -> bool {
-        self.next() >> 63 == 1
     }
 }

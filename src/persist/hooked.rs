@@ -2,6 +2,7 @@
 //!
 //! Kept out of line, so that the short way stays a comparison and the operation itself.
 
+use std::io;
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -87,6 +88,11 @@ impl Region {
     pub(super) fn hooked_fence(&self, site: Site) {
         let apply = || self.raw_fence();
         self.report(site, |hook, call| hook.fence(call, &mut { apply }), apply);
+    }
+
+    pub(super) fn hooked_sync(&self, site: Site) -> io::Result<()> {
+        let apply = || self.raw_sync();
+        self.report(site, |hook, call| hook.sync(call, &mut { apply }), apply)
     }
 
     #[cold]

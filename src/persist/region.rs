@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::Location;
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -266,11 +267,17 @@ impl Region {
         self.writable
     }
 
-    /// Writes all that is dirty in a `file` region to the disk and waits for it; elsewhere the fence has done that.
+    /// Writes all that is dirty in a `file` region to the disk and waits for it; elsewhere the fence has done that. A hook is told on any
+    /// medium.
     ///
     /// # Errors
     /// What the system reports. The state of the file is then unknown, and trying again proves nothing.
+    #[track_caller]
     pub fn sync(&self) -> io::Result<()> {
+        self.hooked_sync(Location::caller())
+    }
+
+    pub(super) fn raw_sync(&self) -> io::Result<()> {
         match &self.file {
             Some(file) if self.writable && self.medium == Medium::File => {
                 self.mapping.sync()?;

@@ -22,7 +22,7 @@ fn outcomes(domain: Domain, places: &[usize], run: impl FnOnce(&Memory)) -> BTre
     let (trace, _) = trace(domain, run);
     let mut replay = Replay::new(&trace, domain);
     while replay.step() {}
-    let image = |seed| replay.image(Choice::Random(seed)).into_owned();
+    let mut image = |seed| replay.image(&Choice::Random(seed)).into_owned();
     (0..SEEDS).map(|seed| places.iter().map(|&at| image(seed)[at]).collect()).collect()
 }
 
@@ -212,14 +212,14 @@ fn a_token_brings_the_same_image_back() {
     for (token, image) in all {
         let token: CrashToken = token.parse().unwrap();
         let mut seen = 0;
-        assert!(trace.crash_at(Domain::Adr, token, &mut |crash| {
+        assert!(trace.crash_at(Domain::Adr, &token, &mut |crash| {
             assert_eq!(crash.image, image, "{token}");
             seen += 1;
         }));
         assert_eq!(seen, 1);
     }
     let past_the_end = CrashToken { position: 1000, choice: Choice::Durable };
-    assert!(!trace.crash_at(Domain::Adr, past_the_end, &mut |_| panic!("there is no such cut")));
+    assert!(!trace.crash_at(Domain::Adr, &past_the_end, &mut |_| panic!("there is no such cut")));
     for wrong in ["", "5", "x:prefix", "5:some", "5:0xg"] {
         assert!(wrong.parse::<CrashToken>().is_err(), "{wrong}");
     }

@@ -45,7 +45,8 @@ impl Refusal {
     /// The refusal in words, with the history that it is about.
     pub fn describe(&self, start: &Contents, calls: &[Call], position: usize, end: &ReadOut) -> String {
         let keys: Vec<_> = self.keys.iter().map(|(db, key)| format!("{db}/{}", key.escape_ascii())).collect();
-        let mut text = format!("no order of the calls on {} fits replies and read-out\nat the start:\n", keys.join(", "));
+        let mut text =
+            format!("no order of the calls on {} fits replies and read-out\nat the start:\n", keys.join(", "));
         text.push_str(&show_contents(start));
         text.push_str("calls:\n");
         for call in calls.iter().filter(|call| call.has_begun(position)) {
@@ -185,16 +186,7 @@ impl<'a> Search<'a> {
         let before = group.calls.iter().map(|&b| bits(&|a| precedes(a, b))).collect();
         let answered = bits(&|i| all[i].is_answered(position));
         let keys = &group.keys;
-        Self {
-            calls,
-            before,
-            answered,
-            keys,
-            end,
-            refused: HashSet::new(),
-            order: Vec::new(),
-            longest: Vec::new(),
-        }
+        Self { calls, before, answered, keys, end, refused: HashSet::new(), order: Vec::new(), longest: Vec::new() }
     }
 
     /// Whether the order so far, which did the calls `done` and led to `state`, can be completed.

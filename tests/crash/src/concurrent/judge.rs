@@ -60,8 +60,9 @@ impl<'a> Judge<'a> {
             let telling = is_telling(trace, replay.position());
             if (telling && rng.below(wanted * 5) < budget * 2) || (!telling && rng.one_in(40)) {
                 for choice in choices(&replay, &mut rng) {
-                    let token = CrashToken { position: replay.position(), choice };
-                    if let Some(fault) = self.image(token, &replay.image(choice)) {
+                    let position = replay.position();
+                    if let Some(fault) = self.image(position, &replay.image(&choice)) {
+                        let token = CrashToken { position, choice };
                         return Some((Some(token), fault));
                     }
                 }
@@ -75,8 +76,8 @@ impl<'a> Judge<'a> {
     /// What is wrong with the image that a token names.
     pub fn at(&mut self, token: CrashToken) -> Option<Fault> {
         let mut fault = None;
-        let there = self.run.trace.crash_at(domain_of(self.seed), token, &mut |crash| {
-            fault = self.image(token, crash.image);
+        let there = self.run.trace.crash_at(domain_of(self.seed), &token, &mut |crash| {
+            fault = self.image(token.position, crash.image);
         });
         if !there {
             fault = Some("the trace is not so long: the token is of another build".into());
@@ -84,10 +85,9 @@ impl<'a> Judge<'a> {
         fault.map(|text| (Some(token), text))
     }
 
-    fn image(&mut self, token: CrashToken, image: &[u8]) -> Option<String> {
+    fn image(&mut self, position: usize, image: &[u8]) -> Option<String> {
         self.states += 1;
         let Run { start, calls, .. } = self.run;
-        let position = token.position;
         // The wall clock after the crash: set back to the beginning, or where it was.
         let reached = calls.iter().filter(|call| call.has_begun(position)).map(|call| call.now_ms).max();
         let wall_ms = if position.is_multiple_of(2) { START_MS } else { reached.unwrap_or(START_MS) };

@@ -45,7 +45,7 @@ impl Default for Budget {
 }
 
 /// Names one schedule, and one cut in it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Token {
     /// Decides workload, schedule and domain.
     pub seed: u64,
@@ -59,7 +59,7 @@ pub const TOKEN_PREFIX: &str = "concurrent:";
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{TOKEN_PREFIX}{:#x}", self.seed)?;
-        self.cut.map_or(Ok(()), |cut| write!(f, ":{cut}"))
+        self.cut.as_ref().map_or(Ok(()), |cut| write!(f, ":{cut}"))
     }
 }
 
@@ -99,6 +99,18 @@ pub struct Outcome {
     pub steps: u64,
     /// What was found.
     pub violations: Vec<Violation>,
+}
+
+impl Outcome {
+    /// Adds another's.
+    pub fn merge(&mut self, other: Self) {
+        self.schedules += other.schedules;
+        self.left_out += other.left_out;
+        self.states += other.states;
+        self.histories += other.histories;
+        self.steps += other.steps;
+        self.violations.extend(other.violations);
+    }
 }
 
 impl fmt::Display for Outcome {

@@ -250,9 +250,11 @@ fn calls_of(operations: &[Operation], trace: &Trace) -> Vec<Call> {
                 let after = before.and_then(|before| places.get(&before).copied());
                 calls.push(call(command.clone(), replies.first().cloned(), after));
             }
-            _ => calls.extend(seen_by_scan(replies).into_iter().map(|(key, there)| {
-                call(command(&[&b"EXISTS"[..], &key]), Some(Frame::Integer(there.into())), None)
-            })),
+            _ => {
+                calls.extend(seen_by_scan(replies).into_iter().map(|(key, there)| {
+                    call(command(&[&b"EXISTS"[..], &key]), Some(Frame::Integer(there.into())), None)
+                }))
+            }
         }
     }
     calls

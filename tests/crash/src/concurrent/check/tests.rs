@@ -16,7 +16,18 @@ fn call_at(now_ms: u64, (invoked, returned): (usize, usize), line: &str, reply: 
     let words: Vec<&str> = line.split(' ').collect();
     let command = command(&words);
     let touches = Touches::of(0, &command);
-    Call { op: 0, client: 0, db: 0, now_ms, command, touches, invoked, returned, reply: Some(reply.into()), after: None }
+    Call {
+        op: 0,
+        client: 0,
+        db: 0,
+        now_ms,
+        command,
+        touches,
+        invoked,
+        returned,
+        reply: Some(reply.into()),
+        after: None,
+    }
 }
 
 /// A call that was never answered.
@@ -109,8 +120,7 @@ fn what_was_read_and_then_overwritten_needs_not_be_there() {
 fn a_read_is_not_stale() {
     let calls = [call((0, 1), "SET a 1", ok()), call((2, 3), "SET a 2", ok()), call((4, 5), "GET a", bulk("1"))];
     assert!(!fits(&calls, &[("a", "2")]));
-    let at_once =
-        [call((0, 1), "SET a 1", ok()), call((2, 5), "SET a 2", ok()), call((3, 4), "GET a", bulk("1"))];
+    let at_once = [call((0, 1), "SET a 1", ok()), call((2, 5), "SET a 2", ok()), call((3, 4), "GET a", bulk("1"))];
     assert!(fits(&at_once, &[("a", "2")]));
 }
 
@@ -148,9 +158,8 @@ fn no_update_is_lost() {
 
 #[test]
 fn only_one_of_two_creates() {
-    let calls = |replies: [i64; 2]| {
-        [call((0, 3), "SETNX a 1", int(replies[0])), call((1, 2), "SETNX a 2", int(replies[1]))]
-    };
+    let calls =
+        |replies: [i64; 2]| [call((0, 3), "SETNX a 1", int(replies[0])), call((1, 2), "SETNX a 2", int(replies[1]))];
     assert!(fits(&calls([1, 0]), &[("a", "1")]) && fits(&calls([0, 1]), &[("a", "2")]));
     assert!(!fits(&calls([1, 1]), &[("a", "1")]) && !fits(&calls([1, 0]), &[("a", "2")]));
 }
@@ -285,7 +294,9 @@ fn an_expired_key_that_was_missed_stays_away() {
     assert!(check(&dead(1_200), &[], END, &end(&Contents::new(), 1_200)).is_ok());
     // One who came later with an older time does not find it either.
     let later = [missed[0].clone(), call_at(1_100, (2, 3), "PERSIST a", int(1))];
-    assert!(check(&dead(1_200), &later, END, &end(&[((0, b"a".to_vec()), (b"1".to_vec(), None))].into(), 1_500)).is_err());
+    assert!(
+        check(&dead(1_200), &later, END, &end(&[((0, b"a".to_vec()), (b"1".to_vec(), None))].into(), 1_500)).is_err()
+    );
 }
 
 #[test]
