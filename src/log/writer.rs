@@ -67,11 +67,14 @@ impl Writer {
         Ok(self.open.as_mut().expect("an open segment: found to fit or just opened"))
     }
 
-    /// Seals the open segment, if there is one: nothing more will be appended by this writer. Durable after the next fence.
-    pub fn close(&mut self, pool: &Pool) {
-        if let Some(segment) = self.open.take() {
+    /// Seals the open segment, if there is one, and says whether there was: nothing more will be appended by this writer. Durable after the
+    /// next fence.
+    pub fn close(&mut self, pool: &Pool) -> bool {
+        let open = self.open.take();
+        if let Some(segment) = &open {
             pool.seal_segment(segment.id, segment.end);
         }
+        open.is_some()
     }
 
     /// The address of the record `offset` bytes into the batch that was appended at `at`.

@@ -10,6 +10,7 @@ use crate::base::sync::Mutex;
 use crate::persist::{Region, RegionOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Which pool, and how large when it is made.
 #[derive(Clone)]
@@ -28,8 +29,14 @@ pub struct PoolOptions {
     pub region: RegionOptions,
 }
 
-/// The 16 bytes that name this boot of the operating system; zeros where it does not tell.
+/// The 16 bytes that name this boot of the operating system; zeros where it does not tell. It is read once: a process does not live through
+/// a boot.
 pub(super) fn boot_id() -> [u8; 16] {
+    static BOOT_ID: OnceLock<[u8; 16]> = OnceLock::new();
+    *BOOT_ID.get_or_init(read_boot_id)
+}
+
+fn read_boot_id() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let mut id = [0; 16];
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
@@ -52,8 +59,8 @@ fn default_segment_bytes(bytes: u64) -> u64 {
 }
 
 impl PoolOptions {
-    /// The superblock of a new pool.
-    fn plan(&self) -> Result<Superblock, PoolError> {
+    /// The superblock of a new pool. `identity` is its UUID and the key of its hash.
+    fn plan(&self, identity: [u8; 32]) -> Result<Superblock, PoolError> {
         let fault = |why| PoolError::Size { bytes: self.bytes, why };
         let segment_bytes = self.segment_bytes.unwrap_or_else(|| default_segment_bytes(self.bytes));
         if !segment_bytes.is_power_of_two() || !SEGMENT_BYTES_RANGE.contains(&segment_bytes) {
@@ -69,8 +76,7 @@ impl PoolOptions {
             return Err(fault("it has no room for four segments; the smallest pool with default segments is 2mb"));
         }
         let segment_count = u32::try_from(segment_count).map_err(|_| fault("it would have too many segments"))?;
-        let random = random_bytes()?;
-        let (uuid, hash_key) = random.split_at(16);
+        let (uuid, hash_key) = identity.split_at(16);
         Ok(Superblock {
             generation: 0,
             uuid: uuid.try_into().expect("sixteen bytes"),
@@ -115,11 +121,22 @@ impl Pool {
     /// # Errors
     /// [`PoolError`]: the file exists, or there is no room.
     pub fn create(options: &PoolOptions) -> Result<Pool, PoolError> {
-        let superblock = options.plan()?;
+        let superblock = options.plan(random_bytes()?)?;
         let region = match &options.path {
             Some(path) => Region::create(path, options.bytes, &options.region)?,
             None => Region::anonymous(options.bytes, &options.region)?,
         };
+        Ok(Self::format(region, superblock))
+    }
+
+    /// Makes an empty pool in anonymous memory whose UUID (16 bytes) and hash key (16 bytes) are given, so that a test's pool is the same
+    /// each time. A pool that is to last draws them from the system: see [`Pool::open_or_create`].
+    ///
+    /// # Errors
+    /// [`PoolError::Size`], [`PoolError::Region`].
+    pub fn create_with_identity(options: &PoolOptions, identity: [u8; 32]) -> Result<Pool, PoolError> {
+        let superblock = options.plan(identity)?;
+        let region = Region::anonymous(options.bytes, &options.region)?;
         Ok(Self::format(region, superblock))
     }
 

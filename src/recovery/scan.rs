@@ -39,8 +39,23 @@ pub fn scan_pool<'p, V: Visitor<'p>>(pool: &'p Pool, visitors: &mut [V], progres
     progress.scanned.store(0, Ordering::Relaxed);
     progress.total.store(pool.segment_count(), Ordering::Relaxed);
     let threads = visitors.len();
-    let mut report = std::thread::scope(|scope| {
-        let (next, progress) = (&next, progress);
+    let mut report = match visitors {
+        // One thread is the caller's own.
+        [visitor] => scan_some(pool, visitor, &next, progress),
+        _ => scan_in_parallel(pool, visitors, &next, progress),
+    };
+    report.elapsed = started.elapsed();
+    report.threads = threads;
+    report
+}
+
+fn scan_in_parallel<'p, V: Visitor<'p>>(
+    pool: &'p Pool,
+    visitors: &mut [V],
+    next: &AtomicU32,
+    progress: &Progress,
+) -> RecoveryReport {
+    std::thread::scope(|scope| {
         let scans: Vec<_> =
             visitors.iter_mut().map(|visitor| scope.spawn(move || scan_some(pool, visitor, next, progress))).collect();
         let mut report = RecoveryReport::default();
@@ -51,10 +66,7 @@ pub fn scan_pool<'p, V: Visitor<'p>>(pool: &'p Pool, visitors: &mut [V], progres
             }
         }
         report
-    });
-    report.elapsed = started.elapsed();
-    report.threads = threads;
-    report
+    })
 }
 
 /// Scans segments until none is left to take.

@@ -93,7 +93,9 @@ impl Store {
             let too_short = u64::from(mutant::active(Mutant::SealTooShort)) * LINE_BYTES;
             pool.seal_segment(id, end - too_short.min(end));
         }
-        pool.region().fence();
+        if !report.unsealed.is_empty() {
+            pool.region().fence();
+        }
         let opened_ms = clock.now_ms();
         // A chunk must leave room for others in its segment.
         let chunk_bytes = (INLINE_MAX_BYTES as u64).min(pool.segment_bytes() / 4);
@@ -167,8 +169,9 @@ impl Store {
 
     /// Seals the worker's open segment: it will not write any more.
     pub fn close_worker(&self, worker: &mut Worker) {
-        worker.writer.close(&self.pool);
-        self.pool.region().fence();
+        if worker.writer.close(&self.pool) {
+            self.pool.region().fence();
+        }
     }
 
     /// Records a clean shutdown and, on a file, hands everything to the disk. After all workers were closed.

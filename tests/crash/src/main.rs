@@ -15,7 +15,12 @@ fn main() {
             return;
         }
         let started = std::time::Instant::now();
-        let budget = concurrent::Budget { time: std::time::Duration::from_secs(number(2, 10)), states_per_schedule: number(4, 40), violations: number(5, 1) as usize, ..Default::default() };
+        let budget = concurrent::Budget {
+            time: std::time::Duration::from_secs(number(2, 10)),
+            states_per_schedule: number(4, 40),
+            violations: number(5, 1) as usize,
+            ..Default::default()
+        };
         let outcome = concurrent::explore(number(3, 1), &budget);
         outcome.violations.iter().for_each(|v| println!("{}", v.text));
         println!("{outcome} in {:?}", started.elapsed());
