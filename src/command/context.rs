@@ -116,4 +116,15 @@ impl<'a> Ctx<'a> {
         }
         entry
     }
+
+    /// CLIENT REPLY OFF and SKIP: takes back what was written since `mark`, and goes on to the next mode.
+    #[cold]
+    pub fn hold_back_reply(&mut self, mark: usize) {
+        self.reply.truncate(mark);
+        self.session.reply_mode = match self.session.reply_mode {
+            ReplyMode::SkipNext => ReplyMode::Skip,
+            ReplyMode::Skip | ReplyMode::On => ReplyMode::On,
+            ReplyMode::Off => ReplyMode::Off,
+        };
+    }
 }

@@ -8,6 +8,7 @@ pub mod clients;
 mod config;
 mod connection;
 mod context;
+mod direct;
 #[cfg(test)]
 mod docs;
 mod error;
@@ -30,6 +31,7 @@ mod testing;
 
 pub use clients::{Client, Clients};
 pub use context::{After, Ctx, ReplyMode, Session};
+pub use direct::Direct;
 pub use error::CommandError;
 pub use run::execute_run;
 pub use settings::Settings;

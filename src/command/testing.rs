@@ -7,9 +7,9 @@
 //! client.clock.advance(1_000);
 //! ```
 
-use super::{After, Ctx, ID_COUNT, Identity, Session, Settings, Shared, execute};
+use super::{Ctx, Direct};
 use crate::base::Clock;
-use crate::protocol::{ArgSpans, Protocol, ReplyWriter};
+use crate::protocol::Protocol;
 use crate::store::{Store, Worker};
 use bytes::BytesMut;
 
@@ -20,11 +20,8 @@ pub(crate) const START_MS: u64 = 1_700_000_000_000;
 pub(crate) struct TestClient {
     pub store: Store,
     pub worker: Worker,
-    pub session: Session,
     pub clock: Clock,
-    pub shared: Shared,
-    /// What the last command asked the connection to do.
-    pub after: After,
+    pub direct: Direct,
 }
 
 impl TestClient {
@@ -33,15 +30,13 @@ impl TestClient {
         let clock = Clock::manual(START_MS);
         let store = memory_store(clock.clone());
         let worker = store.worker();
-        let session = Session { id: 1, authenticated: true, ..Session::default() };
-        let shared = Shared::new(Settings::new(), Identity::default(), clock.clone(), 1, ID_COUNT);
-        Self { store, worker, session, clock, shared, after: After::Continue }
+        Self { store, worker, direct: Direct::new(clock.clone()), clock }
     }
 
     /// The same in RESP3.
     pub fn resp3() -> Self {
         let mut client = Self::new();
-        client.session.protocol = Protocol::Resp3;
+        client.direct.session.protocol = Protocol::Resp3;
         client
     }
 
@@ -60,37 +55,16 @@ impl TestClient {
 
     /// The reply's bytes: what a connection would send.
     pub fn run_raw<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Vec<u8> {
-        let (mut buf, mut spans) = (Vec::new(), ArgSpans::new());
-        for arg in args {
-            let arg = arg.as_ref();
-            spans.push(buf.len() as u32, arg.len() as u32);
-            buf.extend_from_slice(arg);
-        }
-        self.with_ctx(|ctx| {
-            // The error, if any, is in the reply.
-            let _written = execute(ctx, spans.args(&buf));
-        })
+        let mut out = BytesMut::new();
+        let request = args.iter().map(AsRef::as_ref).collect::<Vec<_>>();
+        self.direct.run(&self.store, &mut self.worker, &[request], &mut out);
+        out.to_vec()
     }
 
     /// Runs `body` in a command's place and returns the bytes that it wrote.
     pub fn with_ctx(&mut self, body: impl FnOnce(&mut Ctx<'_>)) -> Vec<u8> {
         let mut out = BytesMut::new();
-        let guard = crossbeam_epoch::pin();
-        let protocol = self.session.protocol;
-        let mut ctx = Ctx {
-            shared: &self.shared,
-            stats: self.shared.stats.worker(0),
-            store: &self.store,
-            worker: &mut self.worker,
-            session: &mut self.session,
-            reply: ReplyWriter::new(&mut out, protocol),
-            guard: &guard,
-            loading: self.shared.loading.is_active(),
-            now_ms: self.clock.now_ms(),
-            after: After::Continue,
-        };
-        body(&mut ctx);
-        self.after = ctx.after;
+        self.direct.with_ctx(&self.store, &mut self.worker, &mut out, body);
         out.to_vec()
     }
 }

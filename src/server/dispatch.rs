@@ -197,22 +197,11 @@ fn execute(
         }
         executed += 1;
         if ctx.session.reply_mode != ReplyMode::On {
-            hold_back_reply(&mut ctx, mark);
+            ctx.hold_back_reply(mark);
         }
         if ctx.after != After::Continue || ctx.reply.mark() >= FLUSH_BYTES {
             break;
         }
     }
     (executed, ctx.after)
-}
-
-/// CLIENT REPLY OFF and SKIP: takes back what was written since `mark`.
-#[cold]
-fn hold_back_reply(ctx: &mut Ctx<'_>, mark: usize) {
-    ctx.reply.truncate(mark);
-    ctx.session.reply_mode = match ctx.session.reply_mode {
-        ReplyMode::SkipNext => ReplyMode::Skip,
-        ReplyMode::Skip | ReplyMode::On => ReplyMode::On,
-        ReplyMode::Off => ReplyMode::Off,
-    };
 }

@@ -14,7 +14,7 @@ fn ints<const N: usize>(values: [i64; N]) -> Reply {
 #[test]
 fn bit_offsets_end_with_the_longest_string() {
     let client = TestClient::new();
-    let offset = |text: &str, width| bit_offset(&client.shared, text.as_bytes(), width).ok();
+    let offset = |text: &str, width| bit_offset(&client.direct.shared, text.as_bytes(), width).ok();
     assert_eq!(offset("4294967295", None), Some(4_294_967_295));
     assert_eq!(offset("4294967296", None), None);
     assert_eq!(offset("-1", None), None);

@@ -35,7 +35,7 @@ fn hello_refuses_what_redis_refuses() {
         ("HELLO 3 SETNAME 'a b'", "ERR Client names cannot contain spaces, newlines or special characters."),
     ] {
         assert_eq!(refused(&mut client, line), text);
-        assert_eq!(client.session.protocol, crate::protocol::Protocol::Resp2, "{line}");
+        assert_eq!(client.direct.session.protocol, crate::protocol::Protocol::Resp2, "{line}");
     }
 }
 
@@ -51,12 +51,12 @@ fn auth_without_a_password_is_told_so() {
 fn select_takes_the_databases_there_are() {
     let mut client = TestClient::new();
     assert_eq!(client.run("SELECT 15"), Reply::ok());
-    assert_eq!(client.session.db, 15);
+    assert_eq!(client.direct.session.db, 15);
     assert_eq!(refused(&mut client, "SELECT 16"), "ERR DB index is out of range");
     assert_eq!(refused(&mut client, "SELECT -1"), "ERR DB index is out of range");
     assert_eq!(refused(&mut client, "SELECT a"), "ERR value is not an integer or out of range");
     assert_eq!(client.run("RESET"), Reply::Simple("RESET".into()));
-    assert_eq!(client.session.db, 0);
+    assert_eq!(client.direct.session.db, 0);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn ping_takes_at_most_one_argument() {
 fn quit_closes_whatever_follows_it() {
     let mut client = TestClient::new();
     assert_eq!(client.run("QUIT now"), Reply::ok());
-    assert_eq!(client.after, After::Close);
+    assert_eq!(client.direct.after, After::Close);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn client_list_and_kill_choose_by_what_they_are_given() {
     let mut me = TestClient::new();
     let now_ms = me.clock.now_ms();
     let add = |client: &TestClient, peer: &str| {
-        client.shared.clients.connect(peer.to_owned(), "127.0.0.1:6379".to_owned(), 9, now_ms)
+        client.direct.shared.clients.connect(peer.to_owned(), "127.0.0.1:6379".to_owned(), 9, now_ms)
     };
     add(&me, "10.0.0.9:9");
     let (first, second) = (add(&me, "10.0.0.1:1"), add(&me, "10.0.0.2:2"));
@@ -162,7 +162,7 @@ fn a_pause_only_grows_until_it_is_ended() {
     client.run("CLIENT PAUSE 10 WRITE");
     client.clock.advance(999);
     assert_eq!(client.run_raw(&["SET", "a", "1"]), b"");
-    assert_eq!(client.after, After::Postpone);
+    assert_eq!(client.direct.after, After::Postpone);
     client.clock.advance(2);
     assert_eq!(client.run("SET a 1"), Reply::ok());
 }

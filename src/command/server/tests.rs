@@ -78,7 +78,7 @@ fn info_tells_the_truth() {
 #[test]
 fn nothing_is_answered_before_authentication_but_what_may_be() {
     let mut client = TestClient::new();
-    client.session.authenticated = false;
+    client.direct.session.authenticated = false;
     assert_eq!(client.run("GET a"), Reply::error("NOAUTH Authentication required."));
     // What does not exist is told first, as Redis does.
     assert_eq!(client.run("GET"), Reply::error("ERR wrong number of arguments for 'get' command"));
@@ -90,20 +90,20 @@ fn nothing_is_answered_before_authentication_but_what_may_be() {
 #[test]
 fn commands_wait_for_recovery_unless_they_need_no_data() {
     let mut client = TestClient::new();
-    client.shared.loading.begin(START_MS, 100);
-    client.shared.loading.set_loaded(25);
+    client.direct.shared.loading.begin(START_MS, 100);
+    client.direct.shared.loading.set_loaded(25);
     assert_eq!(client.run("GET a"), Reply::error("LOADING Redis is loading the dataset in memory"));
     assert_eq!(info_field(&mut client, "persistence", "loading_loaded_perc"), "25.00");
-    client.shared.loading.end();
+    client.direct.shared.loading.end();
     assert_eq!(client.run("GET a"), Reply::Null);
 }
 
 #[test]
 fn paused_commands_are_postponed_without_a_trace() {
     let mut client = TestClient::new();
-    client.shared.pause.begin(PauseWindow { scope: PauseScope::Write, until_ms: START_MS + 10 }, START_MS);
+    client.direct.shared.pause.begin(PauseWindow { scope: PauseScope::Write, until_ms: START_MS + 10 }, START_MS);
     assert!(client.run_raw(&["SET", "a", "1"]).is_empty());
-    assert_eq!(client.after, After::Postpone);
+    assert_eq!(client.direct.after, After::Postpone);
     assert_eq!(client.run("GET a"), Reply::Null);
     client.clock.advance(10);
     assert_eq!(client.run("SET a 1"), ok());
@@ -154,10 +154,10 @@ fn saving_and_waiting_answer_at_once() {
 fn shutting_down_is_left_to_the_connection() {
     let mut client = TestClient::new();
     assert!(client.run_raw(&["SHUTDOWN", "NOSAVE", "NOW"]).is_empty());
-    assert_eq!(client.after, After::Shutdown(ShutdownRequest { now: true, force: false }));
+    assert_eq!(client.direct.after, After::Shutdown(ShutdownRequest { now: true, force: false }));
     for request in ["SHUTDOWN FOO", "SHUTDOWN SAVE NOSAVE", "SHUTDOWN ABORT NOW"] {
         assert_eq!(client.run(request), Reply::error("ERR syntax error"));
-        assert_eq!(client.after, After::Continue);
+        assert_eq!(client.direct.after, After::Continue);
     }
     assert_eq!(client.run("SHUTDOWN ABORT"), Reply::error("ERR No shutdown in progress."));
 }
@@ -166,7 +166,7 @@ fn shutting_down_is_left_to_the_connection() {
 fn debug_does_what_test_suites_call() {
     let mut client = TestClient::new();
     assert_eq!(client.run("DEBUG SLEEP 0.5"), ok());
-    assert_eq!(client.after, After::Pause(Duration::from_millis(500)));
+    assert_eq!(client.direct.after, After::Pause(Duration::from_millis(500)));
     assert_eq!(client.run("DEBUG SET-ACTIVE-EXPIRE 0"), ok());
     assert_eq!(client.run("DEBUG POPULATE 3 p 10"), ok());
     assert_eq!(client.run("GET p:1"), Reply::bulk("value:1\0\0\0"));

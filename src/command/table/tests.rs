@@ -131,7 +131,7 @@ fn an_error_takes_back_what_was_written() {
         assert_eq!(run(ctx, &Found { spec: &HALF, container: None, id }, spans.args(&buf)), Err(CommandError::SYNTAX));
     });
     assert_eq!(written, b"+OK\r\n-ERR syntax error\r\n");
-    let totals = client.shared.stats.command(id);
+    let totals = client.direct.shared.stats.command(id);
     assert_eq!((totals.calls, totals.failed, totals.rejected), (1, 1, 0));
 }
 
