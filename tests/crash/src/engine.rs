@@ -1,0 +1,151 @@
+//! The engine under test: the real store and the real commands over a region in memory, run by one thread.
+
+use bytes::BytesMut;
+use fencepost::base::Clock;
+use fencepost::command::Direct;
+use fencepost::persist::{Region, RegionOptions};
+use fencepost::pool::{Pool, PoolError, PoolOptions};
+use fencepost::recovery::Progress;
+use fencepost::store::{OpenError, Store, StoreOptions, Worker};
+use pmem_emulation::{Hook, Note};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What the clock shows when a pool is made, and when it is recovered: so far back that only what is durable says what has expired.
+pub const START_MS: u64 = 1_700_000_000_000;
+
+/// Databases that are served.
+pub const DATABASES: u32 = 3;
+
+/// Bytes of a segment: the least there can be.
+pub const SEGMENT_BYTES: u64 = 4096;
+
+/// Segments of the pools under test, unless a workload says otherwise.
+pub const SEGMENTS: u32 = 16;
+
+/// One request: its arguments.
+pub type Request = Vec<Vec<u8>>;
+
+/// What runs requests. One per thread, used for one engine after the other.
+pub struct Driver {
+    direct: Direct,
+    out: BytesMut,
+}
+
+impl Driver {
+    pub fn new() -> Self {
+        Self { direct: Direct::new(Clock::manual(START_MS)), out: BytesMut::new() }
+    }
+
+    /// A new connection: database 0.
+    pub fn reconnect(&mut self) {
+        self.direct.session.select(0);
+    }
+
+    /// The database that the session has selected.
+    pub fn database(&self) -> u32 {
+        self.direct.session.db
+    }
+}
+
+/// A store with its clock and the one worker that writes to it.
+pub struct Engine {
+    pub store: Arc<Store>,
+    worker: Worker,
+}
+
+fn region_options(hook: Option<Arc<dyn Hook>>) -> RegionOptions {
+    RegionOptions { hook, ..RegionOptions::default() }
+}
+
+fn store_options(segments: u32, hook: Option<Arc<dyn Hook>>) -> StoreOptions {
+    let pool = PoolOptions {
+        path: None,
+        bytes: 8192 + u64::from(segments) * SEGMENT_BYTES,
+        segment_bytes: Some(SEGMENT_BYTES),
+        stripes: 4,
+        now_ms: START_MS,
+        region: region_options(hook),
+    };
+    StoreOptions { pool, databases: DATABASES, recovery_threads: 1, salvage: false }
+}
+
+/// Why an image did not become an engine.
+#[derive(Debug)]
+pub enum Refusal {
+    Pool(PoolError),
+    Store(OpenError),
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pool(error) => write!(f, "the pool does not open: {error}"),
+            Self::Store(error) => write!(f, "the store does not open: {error}"),
+        }
+    }
+}
+
+impl Engine {
+    /// A store over a new pool of so many segments, always with the same identity.
+    pub fn create(segments: u32, hook: Option<Arc<dyn Hook>>) -> Self {
+        let options = store_options(segments, hook);
+        let identity: [u8; 32] = std::array::from_fn(|i| (i as u8).wrapping_mul(37) ^ 0x5a);
+        let pool = Pool::create_with_identity(&options.pool, identity).expect("a small pool in memory");
+        // For the recorder: from here on there is a pool.
+        pool.region().note(Note::RecoveryDone);
+        let store = Store::recover(pool, &options, Clock::manual(START_MS), &Progress::default());
+        Self::over(store.expect("a new pool opens"))
+    }
+
+    fn over(store: Store) -> Self {
+        let worker = store.worker();
+        Self { store: Arc::new(store), worker }
+    }
+
+    /// Recovers from what a crash has left.
+    ///
+    /// # Errors
+    /// The engine's own, for an image that it refuses.
+    pub fn recover(image: &[u8], hook: Option<Arc<dyn Hook>>) -> Result<Self, Refusal> {
+        let region = Region::from_image(image, &region_options(hook)).expect("memory for a small region");
+        let pool = Pool::from_region(region, Path::new("image")).map_err(Refusal::Pool)?;
+        let options = store_options(SEGMENTS, None);
+        let store = Store::recover(pool, &options, Clock::manual(START_MS), &Progress::default());
+        Ok(Self::over(store.map_err(Refusal::Store)?))
+    }
+
+    /// Runs requests as one pipeline and gives back their replies' bytes.
+    pub fn run(&mut self, driver: &mut Driver, requests: &[Request]) -> Vec<u8> {
+        driver.out.clear();
+        driver.direct.run(&self.store, &mut self.worker, requests, &mut driver.out);
+        driver.out.to_vec()
+    }
+
+    /// The clock's time.
+    pub fn now_ms(&self) -> u64 {
+        self.store.clock().now_ms()
+    }
+
+    /// Moves the clock on.
+    pub fn advance(&self, by_ms: u64) {
+        self.store.clock().advance(by_ms);
+    }
+
+    /// One pass of the background removal of expired keys.
+    pub fn expire(&self) {
+        self.store.expire_cycle(self.now_ms(), std::time::Duration::from_secs(60));
+    }
+
+    /// Closes the worker's segment and then the store, as a shutdown does. Nothing may be run after it.
+    pub fn close(&mut self) {
+        self.store.close_worker(&mut self.worker);
+        self.store.close().expect("nothing to sync in memory");
+    }
+
+    /// The region's bytes as they are in memory now.
+    pub fn image(&self) -> Vec<u8> {
+        let region = self.store.pool().region();
+        region.read(0, region.len()).expect("memory reads").to_vec()
+    }
+}

@@ -1,0 +1,322 @@
+//! Tries the crash states of one recording, level by level.
+//!
+//! At each cut that can show something new: everything that was stored (L0), what recovery's reads single out (L1, where the
+//! workload is small), images that stand for the others (L2), and choices by seed (L3), the last also for caches that keep their contents
+//! (eADR). The recovery of some of these images is recorded and cut in turn, together with a run that goes on after it.
+//!
+//! A state is tried once: states with the same image and the same promises are one. Cuts that are alike, by the place of the fence and by
+//! what is pending, are tried in full [`ALIKE_IN_FULL`] times in a recording, and by sample from then on.
+
+use crate::engine::Driver;
+use crate::judge::{CONTINUATION, Expected, judge};
+use crate::recording::Recording;
+use crate::violation::{Level, Token, Violation};
+use crate::workload::Workload;
+use fencepost_harness::{Rng, Seed};
+use pmem_emulation::{Choice, CrashToken, Domain, Hook, Kept, Promises, Replay, Values};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Cuts alike that are tried in full.
+const ALIKE_IN_FULL: u32 = 16;
+
+/// Cuts alike whose recovery is cut in turn.
+const ALIKE_NESTED: u32 = 2;
+
+/// States by seed at a cut that is tried by sample.
+const SAMPLE: u64 = 4;
+
+/// Most runs of recovery at one cut of level L1.
+const RUNS_PER_CUT: u64 = 1 << 14;
+
+/// One thorough verdict in so many, beyond those at new kinds of cuts.
+const THOROUGH_ONE_IN: u64 = 4;
+
+/// How much is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Objects of at most so many changed units have every subset of them tried at level L1.
+    pub exhaustive_units: u32,
+    /// Whether level L1 is tried at all.
+    pub lazily: bool,
+    /// States by seed at each cut and in each domain.
+    pub random_per_cut: u64,
+    /// How deep recoveries are cut in turn.
+    pub depth: u32,
+    /// What decides the random ones.
+    pub seed: u64,
+}
+
+/// What was found and how much was tried.
+#[derive(Default, Debug)]
+pub struct Tally {
+    /// Crash states that were recovered, by level.
+    pub states: HashMap<Level, u64>,
+    /// States that were not tried again.
+    pub repeated: u64,
+    /// Cuts of level L1 that had more to try than [`RUNS_PER_CUT`].
+    pub cut_short: u64,
+    pub violations: Vec<Violation>,
+}
+
+impl Tally {
+    /// All states.
+    pub fn total(&self) -> u64 {
+        self.states.values().sum()
+    }
+
+    /// Adds another's.
+    pub fn merge(&mut self, other: Self) {
+        for (level, count) in other.states {
+            *self.states.entry(level).or_default() += count;
+        }
+        self.repeated += other.repeated;
+        self.cut_short += other.cut_short;
+        self.violations.extend(other.violations);
+    }
+}
+
+/// Explores recordings, one after the other.
+pub struct Explorer<'a> {
+    pub driver: &'a mut Driver,
+    pub tally: Tally,
+    /// The end of all exploring.
+    pub deadline: Option<Instant>,
+    /// Whether the first violation ends it.
+    pub stop_at_first: bool,
+}
+
+/// One recording being explored.
+struct Tour<'r> {
+    recording: &'r Recording,
+    effort: Effort,
+    workload: &'r Workload,
+    path: Vec<CrashToken>,
+    explore_from: usize,
+    /// Image and promises of what was tried.
+    seen: HashSet<(u64, u64)>,
+    /// How often a cut like it was met.
+    alike: HashMap<(usize, u64), u32>,
+    rng: Rng,
+}
+
+impl Explorer<'_> {
+    /// Whether there is no point in going on.
+    fn is_over(&self) -> bool {
+        self.stop_at_first && !self.tally.violations.is_empty()
+            || self.deadline.is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// Runs a workload and tries its crash states.
+    pub fn workload(&mut self, workload: &Workload, effort: Effort) {
+        let recording = match Recording::of(workload, self.driver) {
+            Ok(recording) => recording,
+            Err(refusal) => return self.violation(workload, Vec::new(), Level::Run, refusal.to_string()),
+        };
+        for (level, what) in &recording.found {
+            self.violation(workload, Vec::new(), *level, what.clone());
+        }
+        let effort = if workload.exhaustive { Effort { exhaustive_units: 14, ..effort } } else { effort };
+        self.recording(&recording, workload, effort, Vec::new(), workload.explore_from);
+    }
+
+    fn violation(&mut self, workload: &Workload, cuts: Vec<CrashToken>, level: Level, what: String) {
+        let token = Token { workload: workload.name.clone(), steps: workload.numbers(), cuts };
+        self.tally.violations.push(Violation { level, token, what });
+    }
+
+    fn recording(
+        &mut self,
+        recording: &Recording,
+        workload: &Workload,
+        effort: Effort,
+        path: Vec<CrashToken>,
+        explore_from: usize,
+    ) {
+        let seed = Seed(effort.seed).rng(path.iter().fold(7, |mix, cut| mix * 31 + cut.position as u64));
+        let mut tour = Tour {
+            recording,
+            effort,
+            workload,
+            path,
+            explore_from,
+            seen: HashSet::new(),
+            alike: HashMap::new(),
+            rng: seed,
+        };
+        self.adr(&mut tour);
+        self.eadr(&mut tour);
+    }
+
+    fn adr(&mut self, tour: &mut Tour<'_>) {
+        let mut replay = Replay::new(&tour.recording.trace, Domain::Adr);
+        // Before the first event, there is the base.
+        if tour.explore_from == 0 {
+            self.try_state(tour, &mut replay, &Kept::default(), Level::Prefix, true, None);
+        }
+        while !self.is_over() && replay.next_cut() {
+            if replay.promises().acknowledged.len() < tour.explore_from {
+                continue;
+            }
+            self.cut(tour, &mut replay);
+        }
+    }
+
+    fn cut(&mut self, tour: &mut Tour<'_>, replay: &mut Replay<'_>) {
+        let (site, shape) = replay.shape();
+        let alike = tour.alike.entry((site.map_or(0, |site| std::ptr::from_ref(site) as usize), shape)).or_default();
+        *alike += 1;
+        let alike = *alike;
+        let begun = replay.promises().acknowledged.len() + replay.promises().unanswered.len();
+        let everything = replay.everything();
+        self.try_state(tour, replay, &everything, Level::Prefix, alike <= ALIKE_NESTED, None);
+        // What goes on after a recovery is the same few steps each time: a sample of each of its cuts will do.
+        let in_full = alike <= ALIKE_IN_FULL && (tour.path.is_empty() || begun == 0);
+        let random = if in_full {
+            if tour.effort.lazily {
+                self.lazily(tour, replay);
+            }
+            for kept in replay.representatives() {
+                let thorough = alike <= ALIKE_NESTED && (kept.lines().is_empty() || kept == everything);
+                self.try_state(tour, replay, &kept, Level::Representative, thorough, None);
+            }
+            tour.effort.random_per_cut
+        } else {
+            self.try_state(tour, replay, &Kept::default(), Level::Prefix, false, None);
+            tour.effort.random_per_cut.min(SAMPLE)
+        };
+        for _ in 0..random {
+            let kept = replay.random(tour.rng.next());
+            self.try_state(tour, replay, &kept, Level::Random, false, None);
+        }
+        if tour.effort.depth > 0 && alike <= ALIKE_NESTED && (tour.path.is_empty() || begun == 0) {
+            self.nested(tour, replay, &everything);
+        }
+    }
+
+    fn lazily(&mut self, tour: &mut Tour<'_>, replay: &mut Replay<'_>) {
+        let mut lazy = replay.lazy(Values { exhaustive_units: tour.effort.exhaustive_units });
+        // Ends: the runs of one cut are finite, and counted.
+        while let Some(run) = lazy.next_run() {
+            if self.is_over() {
+                return;
+            }
+            if lazy.runs() > RUNS_PER_CUT {
+                self.tally.cut_short += 1;
+                return;
+            }
+            let hook = Arc::clone(&run.reads) as Arc<dyn Hook>;
+            if self.try_state(tour, replay, &run.kept, Level::Exhaustive, false, Some(&hook)) {
+                lazy.done(&run);
+            }
+        }
+    }
+
+    fn eadr(&mut self, tour: &mut Tour<'_>) {
+        let mut replay = Replay::new(&tour.recording.trace, Domain::Eadr);
+        while !self.is_over() && replay.next_cut() {
+            if replay.promises().acknowledged.len() >= tour.explore_from {
+                for _ in 0..tour.effort.random_per_cut.min(2) {
+                    let kept = replay.random(tour.rng.next());
+                    self.try_state(tour, &mut replay, &kept, Level::Random, false, None);
+                }
+            }
+        }
+    }
+
+    /// Judges one state unless it was judged before. `false` when it is a violation.
+    fn try_state(
+        &mut self,
+        tour: &mut Tour<'_>,
+        replay: &mut Replay<'_>,
+        kept: &Kept,
+        level: Level,
+        thorough: bool,
+        hook: Option<&Arc<dyn Hook>>,
+    ) -> bool {
+        let promised = obligations(replay.promises());
+        let hash = replay.image_hash(kept);
+        let new = tour.seen.insert((hash, promised));
+        // A run whose reads are followed is made even so: what it reads says what to try next.
+        if !new && hook.is_none() {
+            self.tally.repeated += 1;
+            return true;
+        }
+        let thorough = thorough || hook.is_some() || tour.rng.below(THOROUGH_ONE_IN) == 0;
+        let position = replay.position();
+        let (acknowledged, unanswered) = (replay.promises().acknowledged.len(), replay.promises().unanswered.len());
+        let expected = tour.recording.expected(position, acknowledged, unanswered > 0);
+        let driver = &mut *self.driver;
+        let verdict = replay.with_image(kept, |image| judge(image, &expected, thorough, hook, driver));
+        let level = tour.level(level, acknowledged + unanswered);
+        *self.tally.states.entry(level).or_default() += u64::from(new);
+        let Err(what) = verdict else { return true };
+        let mut path = tour.path.clone();
+        path.push(CrashToken { position, choice: Choice::Kept(kept.clone()) });
+        self.violation(tour.workload, path, level, what);
+        false
+    }
+
+    /// Records the recovery of some images of this cut, with a run that goes on after it, and cuts that.
+    fn nested(&mut self, tour: &mut Tour<'_>, replay: &mut Replay<'_>, everything: &Kept) {
+        let random = replay.random(tour.rng.next());
+        let mut chosen = vec![everything.clone(), random];
+        if tour.path.is_empty() {
+            chosen.push(Kept::default());
+        } else {
+            // Deeper down by sample.
+            chosen.remove(0);
+        }
+        let mut seen = HashSet::new();
+        chosen.retain(|kept| seen.insert(kept.to_string()));
+        for kept in chosen {
+            let mut path = tour.path.clone();
+            path.push(CrashToken { position: replay.position(), choice: Choice::Kept(kept.clone()) });
+            let driver = &mut *self.driver;
+            let recorded = replay.with_image(&kept, |image| Recording::of_image(image, &CONTINUATION, driver));
+            // That it opens was judged before.
+            let Ok(recording) = recorded else { continue };
+            for (level, what) in &recording.found {
+                self.violation(tour.workload, path.clone(), *level, what.clone());
+            }
+            let effort = Effort {
+                depth: tour.effort.depth - 1,
+                lazily: tour.path.is_empty() && tour.effort.lazily,
+                random_per_cut: tour.effort.random_per_cut.min(2),
+                seed: tour.rng.next(),
+                ..tour.effort
+            };
+            self.recording(&recording, tour.workload, effort, path, 0);
+        }
+    }
+}
+
+impl Tour<'_> {
+    /// The level of a state, by whether it lies in the recovery from an earlier crash or behind it.
+    fn level(&self, level: Level, begun: usize) -> Level {
+        match (self.path.is_empty(), begun) {
+            (true, _) => level,
+            (false, 0) => Level::Nested,
+            (false, _) => Level::Continued,
+        }
+    }
+}
+
+/// The promises at a cut as a number.
+fn obligations(promises: Promises<'_>) -> u64 {
+    (promises.acknowledged.len() as u64) << 1 | u64::from(!promises.unanswered.is_empty())
+}
+
+impl Recording {
+    /// What a crash at a position may leave, so many steps being acknowledged and one more in flight or not.
+    pub fn expected(&self, position: usize, acknowledged: usize, in_flight: bool) -> Expected<'_> {
+        let until = acknowledged + usize::from(in_flight);
+        Expected {
+            states: &self.states[self.ends[acknowledged]..=self.ends[until]],
+            now_ms: self.times[until],
+            gone: &self.gone[acknowledged],
+            may_be_missing: position < self.created_at,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The logical state of a store: all databases, keys, values and expiries.
+
+use crossbeam_epoch::pin;
+use fencepost::store::{Db, Store};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A database and a key in it.
+pub type Name = (Db, Vec<u8>);
+
+/// What a key holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Value {
+    /// As TYPE names it.
+    pub kind: &'static str,
+    pub bytes: Vec<u8>,
+    /// Whether OBJECT ENCODING says `raw` for how it was made.
+    pub raw: bool,
+    /// Unix milliseconds.
+    pub expire_at: Option<u64>,
+}
+
+/// Everything that a store holds. Keys that have expired are in it until the store has removed them.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct State(pub BTreeMap<Name, Value>);
+
+impl State {
+    /// What the store's index has. Looks without being seen: nothing is taken to have expired, so nothing is removed or marked.
+    pub fn of(store: &Store) -> Self {
+        let mut state = BTreeMap::new();
+        let guard = pin();
+        for db in 0..store.databases() {
+            let mut cursor = 0;
+            loop {
+                cursor = store.scan(db, cursor, 0, &guard, &mut |entry| {
+                    let value = entry.string().expect("strings are all there is");
+                    let value = Value {
+                        kind: entry.type_name(),
+                        bytes: value.bytes().into_owned(),
+                        raw: entry.is_raw(),
+                        expire_at: entry.expire_at(),
+                    };
+                    state.insert((db, entry.key().to_vec()), value);
+                });
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        Self(state)
+    }
+
+    /// Whether both have the same keys alive at `now_ms`.
+    pub fn same_at(&self, other: &Self, now_ms: u64) -> bool {
+        let alive = |(_, value): &(&Name, &Value)| value.expire_at.is_none_or(|at| at > now_ms);
+        self.0.iter().filter(alive).eq(other.0.iter().filter(alive))
+    }
+
+    /// The keys that have expired at `now_ms`.
+    pub fn expired_at(&self, now_ms: u64) -> impl Iterator<Item = (&Name, &Value)> {
+        self.0.iter().filter(move |(_, value)| value.expire_at.is_some_and(|at| at <= now_ms))
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("nothing");
+        }
+        for (index, ((db, name), value)) in self.0.iter().enumerate() {
+            let separator = if index > 0 { ", " } else { "" };
+            write!(f, "{separator}{db}:{} = {}", name.escape_ascii(), abridged(&value.bytes))?;
+            if value.kind != "string" {
+                write!(f, " ({})", value.kind)?;
+            }
+            if let Some(at) = value.expire_at {
+                write!(f, " until {at}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Short bytes in full; of long ones the length, both ends and a sum that tells them apart.
+fn abridged(bytes: &[u8]) -> String {
+    if bytes.len() <= 24 {
+        return format!("\"{}\"", bytes.escape_ascii());
+    }
+    let sum = bytes.iter().fold(0u32, |sum, &byte| sum.rotate_left(5) ^ u32::from(byte));
+    let (head, tail) = (&bytes[..4], &bytes[bytes.len() - 4..]);
+    format!("{} bytes \"{}...{}\" ({sum:08x})", bytes.len(), head.escape_ascii(), tail.escape_ascii())
+}

@@ -1,0 +1,151 @@
+//! For each command that writes, workloads in which it succeeds; a test walks the command table and misses none.
+
+use super::{Workload, steps};
+
+/// What comes before, and what is explored.
+const ROWS: &[(&[&str], &[&str])] = &[
+    // Strings.
+    (
+        &["SET a @20a"],
+        &["SET a @20b", "SET a @3c NX", "SET a @3c XX", "SET n @3d NX", "SET a @9e EX 10 GET", "SET a @9f KEEPTTL"],
+    ),
+    (
+        &["SET a @20a"],
+        &[
+            "SET a @100b PX 10",
+            "SET b @5c PXAT 1700000000050",
+            "SET c @5d EXAT 1700000010",
+            "!tick 20",
+            "SET a @4e KEEPTTL",
+        ],
+    ),
+    (&[], &["SETEX a 10 @20a", "PSETEX b 15 @20b", "!tick 20", "GET b", "SETEX b 1 @9c"]),
+    (&["SET a @20a"], &["SETNX a @5b", "SETNX b @5c", "DEL b", "SETNX b @70d"]),
+    (&["SET a @20a"], &["GETSET a @30b", "GETSET n @30c", "GETDEL a", "GETDEL none", "SET a @4d"]),
+    (&["SET a @20a", "SET b @20b PX 50"], &["GETEX a PX 30", "GETEX b PERSIST", "!tick 40", "GETEX a", "GETEX b EX 5"]),
+    (&["SET a @20a"], &["APPEND a @30b", "APPEND n @5c", "APPEND a @1200d", "APPEND a @9e"]),
+    (&["SET a @20a"], &["SETRANGE a 10 @5b", "SETRANGE n 4 @3c", "SETRANGE a 1000 @100d", "SETRANGE a 2 @3e"]),
+    (&["SET n 10"], &["INCR n", "INCRBY n 5", "DECR n", "DECRBY n 3", "INCRBYFLOAT n 1.5", "INCR new"]),
+    (
+        &["SET a @20a", "SET b @20b PX 99"],
+        &["MSET a @30c b @40d c @5e", "MSET a @9f b @9g", "MSETNX d @5h e @5i", "MSETNX a @1j f @2k"],
+    ),
+    (&["SET a @900a"], &["MSET a @900b b @900c c @900d", "MSET l @2500l a @5e"]),
+    (
+        &["SET n @3a"],
+        &[
+            "SET a @9a | SET b @200b | SET c @5c",
+            "SET a @1d | SET a @2e | SET a @3f",
+            "SET a @9g | GET a | SET a @9h",
+            "SET a @9i | SET l @2000j | SET b @9k",
+        ],
+    ),
+    (&[], &["SET a @9a | INCR n | DEL a | SET a @5b | MSET a @6c b @7d | RENAME a c"]),
+    // Bits.
+    (
+        &["SET a @20a", "SET b @30b"],
+        &["SETBIT a 7 1", "SETBIT n 100 1", "SETBIT a 9000 1", "BITOP AND c a b", "BITOP NOT d a", "BITOP OR n a none"],
+    ),
+    (
+        &["SET a @20a"],
+        &["BITFIELD a SET u8 0 200 INCRBY u8 8 1", "BITFIELD n SET u16 16 7", "BITFIELD a OVERFLOW FAIL INCRBY u2 0 3"],
+    ),
+    // HyperLogLog.
+    (&["PFADD h a b c"], &["PFADD h d", "PFADD g x y", "PFMERGE m h g", "PFCOUNT m", "PFDEBUG TODENSE g", "PFADD g z"]),
+    // Keys.
+    (&["SET a @20a", "SET b @20b", "SET l @2500l"], &["DEL a b", "DEL l none", "SET a @4c", "UNLINK a", "UNLINK none"]),
+    (
+        &["SET a @20a PX 500", "SET b @20b", "SET l @2500l"],
+        &["RENAME a b", "RENAME b c", "RENAME l a", "RENAME a l", "RENAMENX l x", "RENAMENX x c"],
+    ),
+    (
+        &["SET a @20a PX 500", "SET l @2500l"],
+        &["COPY a b", "COPY a b REPLACE", "COPY a a DB 1", "COPY l m", "COPY l l DB 2", "COPY a l REPLACE"],
+    ),
+    (
+        &["SET a @20a PX 500", "SET l @2500l"],
+        &["MOVE a 1", "MOVE l 2", "SET a @3b", "MOVE a 1", "SELECT 1", "MOVE a 0", "MOVE a 0"],
+    ),
+    (
+        &["SET a @20a"],
+        &[
+            "RESTORE r 0 %dump(value)",
+            "RESTORE r 30 %dump(other) REPLACE",
+            "RESTORE a 1700000000100 %dump(third) REPLACE ABSTTL",
+            "!tick 50",
+            "EXISTS r",
+        ],
+    ),
+    // Expiry.
+    (
+        &["SET a @20a", "SET b @20b", "SET l @2500l"],
+        &[
+            "EXPIRE a 1",
+            "PEXPIRE b 10",
+            "EXPIREAT l 1700000001",
+            "PEXPIREAT b 1700000000030",
+            "!tick 40",
+            "EXISTS b",
+            "PERSIST a",
+        ],
+    ),
+    (
+        &["SET a @20a", "SET b @20b"],
+        &["PEXPIRE a 10 NX", "PEXPIRE a 20 GT", "PEXPIRE a 5 LT", "PEXPIRE b 9 XX", "PEXPIRE b -1", "!tick 7", "TTL a"],
+    ),
+    (
+        &["SET a @20a PX 10", "SET b @20b PX 20", "SET c @5c"],
+        &["!tick 15", "!expire", "!tick 10", "EXISTS b", "SET b @5d", "!expire"],
+    ),
+    (&["SET a @20a PX 10", "SET b @20b PX 10"], &["!tick 15", "SET a @5c", "SETNX b @5d", "!tick 5", "!expire"]),
+    (&["SET a @20a PX 10", "SET b @20b PX 12"], &["!tick 15", "INCR a", "APPEND b @3x", "RENAME b c"]),
+    (&["SET l @2500l PX 10"], &["!tick 15", "STRLEN l", "APPEND l @1500m", "SETRANGE l 1400 @9n"]),
+    // Functions: there are none, and none are lost.
+    (&["SET a @20a"], &["FUNCTION FLUSH"]),
+    // Databases.
+    (&["SET a @20a", "SET l @2500l"], &["FLUSHDB", "SET a @5b", "FLUSHDB ASYNC", "SET c @5c", "FLUSHDB SYNC"]),
+    (
+        &["SET a @20a", "SELECT 1", "SET b @20b", "SELECT 0"],
+        &["FLUSHALL", "SET a @3c", "SELECT 2", "SET b @4d", "FLUSHALL ASYNC", "SET b @5e"],
+    ),
+    (
+        &["SET a @20a", "SELECT 1", "SET a @30b PX 50", "SELECT 0"],
+        &["SWAPDB 0 1", "SET a @3c", "SWAPDB 1 2", "SELECT 2", "SET a @4d", "SWAPDB 2 0"],
+    ),
+];
+
+/// All of them.
+pub fn all() -> Vec<Workload> {
+    let workload = |(number, (prelude, lines)): (usize, &(&[&str], &[&str]))| {
+        Workload::new(format!("command/{number}"), steps(prelude.iter().copied()), steps(lines.iter().copied()))
+    };
+    ROWS.iter().enumerate().map(workload).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::special;
+    use super::*;
+    use crate::engine::Driver;
+    use crate::recording::Recording;
+    use fencepost::command::{Flags, all as commands};
+    use std::collections::BTreeSet;
+
+    /// There are no libraries of functions that one could delete.
+    const NEVER_SUCCEED: [&str; 1] = ["function|delete"];
+
+    /// Every command that writes is in some workload where it succeeds. A new one needs a line in `ROWS`.
+    #[test]
+    fn every_command_that_writes_is_explored() {
+        let mut driver = Driver::new();
+        let mut succeeded = BTreeSet::new();
+        for workload in all().into_iter().chain(special::all()) {
+            let recording = Recording::of(&workload, &mut driver).unwrap();
+            assert!(recording.found.is_empty(), "{}: {:?}", workload.name, recording.found);
+            succeeded.extend(recording.succeeded);
+        }
+        let writing = commands().filter(|found| found.spec.flags.contains(Flags::WRITE)).map(|found| found.full_name());
+        let (found, missing): (Vec<String>, Vec<String>) = writing.partition(|name| succeeded.contains(name));
+        assert_eq!(missing, NEVER_SUCCEED, "no workload runs these with success, but {found:?}");
+    }
+}

@@ -1,0 +1,110 @@
+//! Workloads that are about the pool rather than about a command: making it, opening it, closing it, rolling over segments.
+
+use super::{Start, Workload, steps};
+
+/// Name, how it starts, what comes before, what is recorded.
+type Row = (&'static str, Start, &'static [&'static str], &'static [&'static str]);
+
+const ROWS: &[Row] = &[
+    ("creation", Start::Nothing, &[], &["SET a @20a"]),
+    ("opening-empty", Start::Killed, &[], &["SET a @20a"]),
+    ("opening-killed", Start::Killed, MIXED, &["SET a @20x", "DEL b"]),
+    ("opening-closed", Start::Closed, MIXED, &["SET a @20x", "DEL b"]),
+    ("opening-flushed", Start::Killed, &["SET a @20a", "FLUSHDB", "SET b @30b", "SWAPDB 0 1"], &["GET b", "FLUSHALL"]),
+    (
+        "opening-expired",
+        Start::Killed,
+        &["SET a @20a PX 5", "SET b @9b PX 50", "!tick 10", "GET a"],
+        &["SET c @7c", "GET b"],
+    ),
+    ("closing", Start::Open, MIXED, &["SET a @20x", "!close"]),
+    ("closing-idle", Start::Closed, MIXED, &["!close"]),
+    (
+        "roll-over",
+        Start::Open,
+        &[],
+        &[
+            "SET a @900a",
+            "SET b @900b",
+            "SET c @900c",
+            "SET d @900d",
+            "SET e @900e",
+            "SET a @10x",
+            "DEL b c",
+            "SET f @900f",
+        ],
+    ),
+    (
+        "roll-over-full",
+        Start::Open,
+        &[],
+        &["SET a @1000a", "SET b @1000b", "SET c @1000c", "SET d @656d", "SET e @10e", "SET e @11f"],
+    ),
+    (
+        "long-strings",
+        Start::Open,
+        &["SET l @5000l"],
+        &[
+            "SETRANGE l 1020 @10x",
+            "APPEND l @3000y",
+            "SET l @4000z",
+            "COPY l m",
+            "RENAME m l",
+            "SETRANGE l 9000 @5w",
+            "DEL l",
+        ],
+    ),
+    (
+        "long-string-expiring",
+        Start::Open,
+        &[],
+        &["SET l @3000l PX 20", "SETRANGE l 100 @10x", "!tick 30", "EXISTS l", "SET l @2000m"],
+    ),
+    ("full", Start::Open, FILLED, &["SET z @900z", "DEL a", "PEXPIRE b 10", "!tick 20", "EXISTS b", "DEL c"]),
+    ("reload", Start::Open, MIXED, &["DEBUG RELOAD", "SET a @20x", "DEBUG RELOAD", "DEL a"]),
+    ("recycled", Start::Recycled, MIXED, &["SET a @30a", "SET b @200b", "SET l @2600l", "DEL a", "SET a @20x"]),
+    (
+        "recycled-alike",
+        Start::Recycled,
+        &["SET a @20a", "SET a @20b", "DEL a", "SET b @90c"],
+        &["SET a @20a", "SET a @20b", "DEL a", "SET b @90d"],
+    ),
+    ("exhaustive-recycled", Start::Recycled, &["SET a @3a"], &["SET a @3b"]),
+    ("exhaustive-set", Start::Open, &[], &["SET a @3a", "SET a @4b"]),
+    ("exhaustive-delete", Start::Open, &["SET a @3a"], &["DEL a"]),
+    ("exhaustive-flush", Start::Open, &["SET a @3a"], &["FLUSHDB"]),
+    ("exhaustive-opening", Start::Killed, &["SET a @3a"], &["GET a"]),
+    (
+        "exhaustive-roll-over",
+        Start::Open,
+        &["SET a @1000a", "SET b @1000b", "SET c @1000c", "SET d @600d"],
+        &["SET e @3e"],
+    ),
+];
+
+const MIXED: &[&str] = &[
+    "SET a @30a",
+    "SET b @200b",
+    "SET l @2600l",
+    "SET e @9e PX 100",
+    "DEL b",
+    "SET b @40c",
+    "SELECT 1",
+    "SET a @12d",
+    "SELECT 0",
+];
+
+/// All but the reserve of the pool's segments is full.
+const FILLED: &[&str] = &["DEBUG POPULATE 56 k 900", "SET a @900a", "SET b @900b", "SET c @900c"];
+
+/// All of them.
+pub fn all() -> Vec<Workload> {
+    let workload = |(name, start, prelude, recorded): &Row| {
+        let (prelude, recorded) = (steps(prelude.iter().copied()), steps(recorded.iter().copied()));
+        let mut workload = Workload::new(format!("special/{name}"), prelude, recorded);
+        workload.start = *start;
+        workload.exhaustive = name.starts_with("exhaustive");
+        workload
+    };
+    ROWS.iter().map(workload).collect()
+}
