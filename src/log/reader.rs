@@ -61,7 +61,16 @@ pub struct SegmentScan {
 }
 
 /// Walks segment `id` and calls `visit` for each record of each valid batch, in order.
-pub fn scan_segment<'p>(pool: &'p Pool, id: SegmentId, mut visit: impl FnMut(LogAddr, Record<'p>)) -> SegmentScan {
+pub fn scan_segment<'p>(pool: &'p Pool, id: SegmentId, visit: impl FnMut(LogAddr, Record<'p>)) -> SegmentScan {
+    let mut scan = scan_as_read(pool, id, visit);
+    // What the medium could not give back has read as zeros, which no check has taken for a batch.
+    let unreadable = pool.region().unreadable(pool.segment_offset(id), pool.segment_bytes());
+    scan.faults
+        .extend(unreadable.into_iter().map(|error| (error.at..error.at + error.len, SegmentFault::Media(error))));
+    scan
+}
+
+fn scan_as_read<'p>(pool: &'p Pool, id: SegmentId, mut visit: impl FnMut(LogAddr, Record<'p>)) -> SegmentScan {
     let start = pool.segment_offset(id);
     let whole = start..start + pool.segment_bytes();
     let damaged = |fault| SegmentScan { faults: vec![(whole.clone(), fault)], ..SegmentScan::default() };

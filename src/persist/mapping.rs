@@ -13,6 +13,10 @@ use std::fs::File;
 use std::io;
 use std::ptr::NonNull;
 
+use pmem_emulation::MediaError;
+
+use super::poison::{self, Watch};
+
 /// The boundary that mappings start on, that of a huge page.
 const ALIGN_BYTES: usize = 2 << 20;
 
@@ -24,6 +28,10 @@ pub(super) struct Mapping {
     base: NonNull<u8>,
     len: usize,
     from_heap: bool,
+    /// Set for files: what becomes of a SIGBUS in them. Ends before the mapping does.
+    watch: Option<Watch>,
+    /// Bytes that the file had when it was mapped; behind them are zeros of our own.
+    file_len: usize,
 }
 
 // SAFETY: the mapping is memory, owned by the value and tied to no thread.
@@ -45,9 +53,34 @@ impl Mapping {
         if len < ALIGN_BYTES || cfg!(miri) { Self::of_heap(len) } else { system::anonymous(len) }
     }
 
-    /// The first `len` bytes of `file`, shared. With `sync` the kernel must promise MAP_SYNC, or refuse.
+    /// The first `len` bytes of `file`, shared. With `sync` the kernel must promise MAP_SYNC, or refuse. A SIGBUS in it is handled as in a
+    /// scan until [`serve`](Self::serve) is called.
     pub(super) fn of_file(file: &File, len: usize, writable: bool, sync: bool) -> io::Result<Self> {
         system::of_file(file, len, writable, sync)
+    }
+
+    /// As [`of_file`](Self::of_file), for reading, of a file that has only `file_len` of the `len` bytes: the rest reads as zeros and is
+    /// unreadable from the start.
+    pub(super) fn of_short_file(file: &File, file_len: usize, len: usize) -> io::Result<Self> {
+        system::of_short_file(file, file_len, len)
+    }
+
+    /// From here on an unreadable place ends the process, with a message.
+    pub(super) fn serve(&self) {
+        if let Some(watch) = &self.watch {
+            watch.serve();
+        }
+    }
+
+    /// The stretches of `at..at + len` that were found unreadable when something was read from them.
+    pub(super) fn unreadable(&self, at: u64, len: u64) -> Vec<MediaError> {
+        let pages = self.watch.as_ref().map_or_else(Vec::new, Watch::unreadable);
+        let mut found = poison::stretches(&pages, at, len);
+        let (missing, end) = (at.max(self.file_len as u64), at.saturating_add(len));
+        if missing < end {
+            found.push(MediaError { at: missing, len: end - missing });
+        }
+        found
     }
 
     /// Has the pages that hold `at..at + len`, a range inside, ready for writing, as far as the kernel can.
@@ -67,12 +100,14 @@ impl Mapping {
         // SAFETY: the layout has a length.
         let base = unsafe { alloc_zeroed(heap_layout(len)?) };
         let base = NonNull::new(base).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { base, len, from_heap: true })
+        Ok(Self { base, len, from_heap: true, watch: None, file_len: len })
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        // The address may be somebody else's as soon as it is unmapped.
+        drop(self.watch.take());
         if self.from_heap {
             let layout = heap_layout(self.len).expect("it was good for the allocation");
             // SAFETY: allocated in `of_heap` with this layout, and not used after.
@@ -98,7 +133,30 @@ mod system {
         let flags = if sync { libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC } else { libc::MAP_SHARED };
         let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
         probe(protection, flags, file.as_raw_fd())?;
-        map(len, protection, flags, file.as_raw_fd())
+        let mapping = map(len, protection, flags, file.as_raw_fd())?;
+        Ok(watched(mapping))
+    }
+
+    fn watched(mut mapping: Mapping) -> Mapping {
+        let len = mapping.len.next_multiple_of(page_bytes());
+        mapping.watch = Watch::new(mapping.base.as_ptr(), len, page_bytes());
+        mapping
+    }
+
+    pub(super) fn of_short_file(file: &File, file_len: usize, len: usize) -> io::Result<Mapping> {
+        let mut mapping = map(len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd())?;
+        mapping.file_len = file_len;
+        let there = file_len.next_multiple_of(page_bytes());
+        if there < len {
+            let behind = mapping.base.as_ptr().wrapping_add(there).cast();
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
+            // SAFETY: replaces whole pages inside our own mapping, which nobody has seen yet.
+            let mapped = unsafe { libc::mmap(behind, len - there, libc::PROT_READ, flags, -1, 0) };
+            if mapped == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(watched(mapping))
     }
 
     /// Whether the kernel maps this file in this way at all: asked where a refusal (MAP_SYNC without DAX is an ordinary one) costs no reservation.
@@ -151,7 +209,7 @@ mod system {
         unmap(start, skip);
         unmap(base.wrapping_add(kept), padded.next_multiple_of(page_bytes()) - skip - kept);
         let base = NonNull::new(base).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Mapping { base, len, from_heap: false })
+        Ok(Mapping { base, len, from_heap: false, watch: None, file_len: len })
     }
 
     pub(super) fn populate(mapping: &Mapping, at: usize, len: usize) {
@@ -190,6 +248,10 @@ mod system {
     use super::*;
 
     pub(super) fn of_file(_file: &File, _len: usize, _writable: bool, _sync: bool) -> io::Result<Mapping> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn of_short_file(_file: &File, _file_len: usize, _len: usize) -> io::Result<Mapping> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// What holds the bytes of a region.
@@ -96,6 +97,22 @@ fn statfs(file: &File) -> io::Result<libc::statfs> {
     Ok(unsafe { stat.assume_init() })
 }
 
+/// Sectors of the file's device that its driver knows to be bad; `None` where it keeps no list. They may lie in the file or not.
+pub(super) fn bad_sectors(file: &File) -> Option<u64> {
+    let device = file.metadata().ok()?.dev();
+    let node = format!("/sys/dev/block/{}:{}", libc::major(device), libc::minor(device));
+    // A partition has its disk's list.
+    [format!("{node}/badblocks"), format!("{node}/../badblocks")]
+        .iter()
+        .find_map(|path| bad_sectors_in(Path::new(path)))
+}
+
+/// The list has a line for each stretch: first sector, number of sectors.
+fn bad_sectors_in(list: &Path) -> Option<u64> {
+    let list = fs::read_to_string(list).ok()?;
+    Some(list.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum())
+}
+
 /// Whether the CPU caches survive a power cut (eADR) on every persistent-memory region of this machine.
 ///
 /// As in libpmem2, one region that says anything but `cpu_cache`, or none at all, means no.
@@ -131,6 +148,17 @@ mod tests {
         assert!(caches_are_persistent_under(dir.path()));
         add("region1", "memory_controller\n");
         assert!(!caches_are_persistent_under(dir.path()), "one exception");
+    }
+
+    #[test]
+    fn bad_sectors_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("badblocks");
+        assert_eq!(bad_sectors_in(&list), None);
+        fs::write(&list, "").unwrap();
+        assert_eq!(bad_sectors_in(&list), Some(0));
+        fs::write(&list, "8 8\n2048 1\n").unwrap();
+        assert_eq!(bad_sectors_in(&list), Some(9));
     }
 
     #[test]

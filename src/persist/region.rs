@@ -9,7 +9,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pmem_emulation::Hook;
+use pmem_emulation::{Hook, MediaError};
 
 use super::error::RegionError;
 use super::file::PoolFile;
@@ -101,6 +101,7 @@ impl Region {
             error
         })?;
         region.unpublished.store(true, Ordering::Relaxed);
+        region.serve();
         Ok(region)
     }
 
@@ -137,6 +138,21 @@ impl Region {
         let file = PoolFile::open_read_only(path)?;
         let len = address_len(file.len())?;
         Self::of_file(file, len, false, &RegionOptions::default()).map_err(|(_, error)| error)
+    }
+
+    /// As [`open_read_only`](Self::open_read_only), of a file that has been cut short of `len` bytes: what is missing reads as zeros and is
+    /// [`unreadable`](Self::unreadable).
+    ///
+    /// # Errors
+    /// As [`open_read_only`](Self::open_read_only).
+    pub fn open_cut_short(path: &Path, len: u64) -> Result<Self, RegionError> {
+        let file = PoolFile::open_read_only(path)?;
+        let (file_len, len) = (address_len(file.len().min(len))?, address_len(len)?);
+        let failed = |source| RegionError::io(path, "map the pool", source);
+        let medium = if medium::is_memory_backed(file.file()).map_err(failed)? { Medium::Tmpfs } else { Medium::File };
+        let mapping = Mapping::of_short_file(file.file(), file_len, len).map_err(failed)?;
+        let options = RegionOptions::default();
+        Ok(Self::assemble(mapping, Some(file), medium, FlushInstruction::None, false, &options))
     }
 
     /// A region of `len` zero bytes without a file. Flushes and fences are left out, but a hook still sees them.
@@ -262,9 +278,26 @@ impl Region {
         self.file.as_ref().is_some_and(PoolFile::in_use)
     }
 
+    /// Sectors of 512 bytes that the driver of the pool file's device knows to be bad, in the file or elsewhere; `None` where it keeps no list.
+    pub fn bad_sectors(&self) -> Option<u64> {
+        medium::bad_sectors(self.file.as_ref()?.file())
+    }
+
     /// Whether writes are possible.
     pub fn is_writable(&self) -> bool {
         self.writable
+    }
+
+    /// From here on a place that the medium cannot read ends the process, with a message that names it. Before, it reads as zeros and is
+    /// [`unreadable`](Self::unreadable): for whoever checks what it reads. Regions that were just created are served from the start.
+    pub fn serve(&self) {
+        self.mapping.serve();
+    }
+
+    /// The stretches of `at..at + len` in which the medium could not give back what was read since the region was opened. They have read as
+    /// zeros. To be asked after reading, and before anything is made of what was read. Places of which nothing was read are not known.
+    pub fn unreadable(&self, at: u64, len: u64) -> Vec<MediaError> {
+        self.mapping.unreadable(at, len)
     }
 
     /// Writes all that is dirty in a `file` region to the disk and waits for it; elsewhere the fence has done that. A hook is told on any

@@ -18,7 +18,12 @@ pub(super) fn read_pair(region: &Region, path: &Path) -> Result<Superblock, Pool
         if region.len() < at + SUPERBLOCK_BYTES as u64 {
             return Err(SuperblockFault::NotAPool);
         }
-        region.read(at, SUPERBLOCK_BYTES as u64).map_err(SuperblockFault::Unreadable).and_then(Superblock::decode)
+        let bytes = region.read(at, SUPERBLOCK_BYTES as u64).map_err(SuperblockFault::Unreadable)?;
+        let found = Superblock::decode(bytes);
+        match region.unreadable(at, SUPERBLOCK_BYTES as u64).first() {
+            Some(&error) => Err(SuperblockFault::Unreadable(error)),
+            None => found,
+        }
     };
     let copies = [copy(0), copy(1)];
     let faults = [copies[0].as_ref().err().copied(), copies[1].as_ref().err().copied()];

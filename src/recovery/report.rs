@@ -2,6 +2,7 @@
 
 use crate::base::SegmentId;
 use crate::log::SegmentFault;
+use crate::persist::MediaError;
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
@@ -18,6 +19,14 @@ pub struct Damage {
 }
 
 impl Damage {
+    /// What the medium says, where it fails itself: nothing that is written there can be relied on either.
+    pub fn of_medium(&self) -> Option<MediaError> {
+        match self.fault {
+            SegmentFault::Media(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Whether it is a long string whose chunks are gone: the range is its head then, which is whole.
     pub fn is_of_long_string(&self) -> bool {
         self.fault == SegmentFault::Chunks

@@ -2,7 +2,7 @@
 
 use super::readable::readable_in;
 use super::{Progress, Visitor, scan_pool};
-use crate::base::LogAddr;
+use crate::base::{LogAddr, SegmentId};
 use crate::log::{Kind, Record, SegmentFault};
 use crate::pool::format::{FORMAT_VERSION, SEGMENT_HEADER_BYTES, SUPERBLOCK_BYTES, Superblock};
 use crate::pool::{Pool, PoolError, SegmentHeader};
@@ -103,6 +103,9 @@ pub fn info(path: &Path) -> Result<String, PoolError> {
         ),
     );
     push_line(&mut text, "damaged places", report.damage.len());
+    if let Some(sectors) = pool.region().bad_sectors() {
+        push_line(&mut text, "bad sectors", format!("{sectors} on the device, in the pool or elsewhere"));
+    }
     Ok(text)
 }
 
@@ -128,6 +131,7 @@ pub fn check(path: &Path) -> Result<Check, PoolError> {
 /// Verifies every checksum of an open pool.
 pub fn check_pool(pool: &Pool) -> Check {
     let mut check = Check::default();
+    check_media(pool, &mut check);
     check_superblocks(pool, &mut check);
     check_unused_bytes(pool, &mut check);
     let mut tally = [Tally::default()];
@@ -165,6 +169,7 @@ fn check_superblocks(pool: &Pool, check: &mut Check) {
     for copy in 0..2u64 {
         let at = copy * SUPERBLOCK_BYTES as u64;
         match pool.region().read(at, SUPERBLOCK_BYTES as u64).map(Superblock::decode) {
+            _ if !pool.region().unreadable(at, SUPERBLOCK_BYTES as u64).is_empty() => {}
             Ok(Ok(_)) => {}
             Ok(Err(fault)) => check.damage.push(format!(
                 "superblock copy {copy}, bytes {at:#x}..{:#x}: {fault:?}; the other copy is whole and will be used",
@@ -175,11 +180,30 @@ fn check_superblocks(pool: &Pool, check: &mut Check) {
     }
 }
 
+/// Has every page of the pool read, used or not, so that the medium tells which it cannot give back. The scan names those in segments.
+fn check_media(pool: &Pool, check: &mut Check) {
+    const PAGE_BYTES: u64 = 4096;
+    let region = pool.region();
+    let sum = (0..region.len())
+        .step_by(PAGE_BYTES as usize)
+        .filter_map(|at| region.read(at, 1).ok())
+        .fold(0, |sum, byte| sum ^ byte[0]);
+    // The bytes are of no interest, but they must have been read.
+    std::hint::black_box(sum);
+    for error in region.unreadable(0, pool.segment_offset(SegmentId(0))) {
+        check.damage.push(format!(
+            "bytes {:#x}..{:#x}, in front of the segments: {error}",
+            error.at,
+            error.at + error.len
+        ));
+    }
+}
+
 /// Bytes that are never written must be zero: between superblocks and segments, and in segment headers. And words that nothing depends on
 /// must be what was written.
 fn check_unused_bytes(pool: &Pool, check: &mut Check) {
     let gap_start = 2 * SUPERBLOCK_BYTES as u64;
-    let gap_end = pool.segment_offset(crate::base::SegmentId(0));
+    let gap_end = pool.segment_offset(SegmentId(0));
     let mut ranges = vec![(gap_start, gap_end)];
     ranges.extend(pool.segment_ids().map(|id| {
         let start = pool.segment_offset(id);

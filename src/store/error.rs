@@ -1,6 +1,7 @@
 //! What can go wrong in the store.
 
 use crate::log::AppendError;
+use crate::persist::MediaError;
 use crate::pool::PoolError;
 use crate::recovery::Damage;
 
@@ -45,8 +46,9 @@ pub enum OpenError {
     Pool(#[from] PoolError),
     /// Damage below the durable end of the log.
     #[error(
-        "{path} is damaged in {count} places, the first: {first}; see all with `fencepost pool check {path}`, \
-         restore the file from a copy, or start with --pool-damage salvage to go on with everything that is intact"
+        "{path} is damaged in {count} places, the first: {first}; see all with `fencepost pool check {path}`, then \
+         restore the file from a copy, save everything that is intact with `fencepost pool salvage {path} NEW`, \
+         or start with --pool-damage salvage to go on with it in place"
     )]
     Damaged {
         /// The pool file.
@@ -55,6 +57,17 @@ pub enum OpenError {
         count: usize,
         /// One of them.
         first: Damage,
+    },
+    /// The medium cannot read the pool everywhere. No server runs on it, salvaging or not: what it writes might be lost there.
+    #[error(
+        "{path} cannot be read everywhere ({fault}); save everything that is intact with `fencepost pool salvage {path} NEW` \
+         onto a sound medium, or restore the file from a copy"
+    )]
+    Unreadable {
+        /// The pool file.
+        path: String,
+        /// The first such place.
+        fault: MediaError,
     },
     /// The pool's map has room for so many databases only.
     #[error("{wanted} databases were asked for, but a pool has at most {limit}; lower --databases")]

@@ -9,7 +9,7 @@ use crate::base::{Clock, EpochCell};
 use crate::index::IndexOptions;
 use crate::pool::format::{LINE_BYTES, MAX_DATABASES};
 use crate::pool::{Pool, PoolOptions};
-use crate::recovery::{Progress, RecoveryReport};
+use crate::recovery::{Damage, Progress, RecoveryReport};
 use siphasher::sip::SipHasher13;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -87,6 +87,8 @@ impl Store {
         let rebuilt = rebuild(&pool, &index_options, ids, options.recovery_threads.max(1), clock.now_ms(), progress);
         let Rebuilt { table, stripes, objects, next_object, clock_floor_ms, report } = rebuilt;
         Self::judge(&pool, &report, options.salvage)?;
+        // From here on there is nobody left who could do without a place that cannot be read.
+        pool.region().serve();
         clock.raise_floor(clock_floor_ms);
         pool.record_opening(clock_floor_ms);
         for &(id, end) in &report.unsealed {
@@ -126,12 +128,16 @@ impl Store {
         for damage in &report.damage {
             tracing::error!(%damage, "damage in the pool");
         }
+        let path = || pool.region().path().map(|path| path.display().to_string()).unwrap_or_default();
+        let unreadable = pool.region().unreadable(0, pool.region().len());
+        let unreadable = unreadable.first().copied().or_else(|| report.damage.iter().find_map(Damage::of_medium));
+        if let Some(fault) = unreadable {
+            return Err(OpenError::Unreadable { path: path(), fault });
+        }
         match report.damage.first() {
-            Some(first) if !salvage => Err(OpenError::Damaged {
-                path: pool.region().path().map(|path| path.display().to_string()).unwrap_or_default(),
-                count: report.damage.len(),
-                first: first.clone(),
-            }),
+            Some(first) if !salvage => {
+                Err(OpenError::Damaged { path: path(), count: report.damage.len(), first: first.clone() })
+            }
             _ => Ok(()),
         }
     }

@@ -40,6 +40,9 @@ pub enum SalvageError {
         /// The old pool.
         path: PathBuf,
     },
+    /// More damage was found when the pool was read for the second time.
+    #[error("the medium has lost more of the pool while it was being read; run this again")]
+    GettingWorse,
     /// What is intact does not fit into the new pool.
     #[error(
         "the new pool is too small for what is intact: {0}; please report this with the output of `fencepost pool info`"
@@ -95,7 +98,12 @@ pub fn salvage(from: &Path, to: &Path, now_ms: u64) -> Result<SalvageReport, Sal
     if region.in_use() {
         return Err(SalvageError::InUse { path: from.to_path_buf() });
     }
-    let source = Pool::from_damaged_region(region, from)?;
+    let source = match Pool::from_damaged_region(region, from) {
+        Err(PoolError::Short { expected, .. }) => {
+            Pool::from_damaged_region(Region::open_cut_short(from, expected)?, from)?
+        }
+        found => found?,
+    };
     let (pool, report) = salvage_pool(&source, Some(to), now_ms)?;
     pool.region().publish_file()?;
     Ok(report)
@@ -126,8 +134,12 @@ pub fn salvage_pool(source: &Pool, to: Option<&Path>, now_ms: u64) -> Result<(Po
         keys: 0,
         result: Ok(()),
     };
-    scan_pool(source, std::slice::from_mut(&mut copier), &Progress::default());
+    let again = scan_pool(source, std::slice::from_mut(&mut copier), &Progress::default());
     let keys = copier.finish()?;
+    let first = rebuilt.report.damage.iter().filter(|damage| !damage.is_of_long_string()).count();
+    if again.damage.len() > first {
+        return Err(SalvageError::GettingWorse);
+    }
     target.update_superblock(|new| {
         new.keyspaces.clone_from(&superblock.keyspaces);
         new.next_keyspace = superblock.next_keyspace;

@@ -5,4 +5,5 @@
 
 mod bytes;
 mod image;
+mod poison;
 mod salvage;
