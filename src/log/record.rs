@@ -148,11 +148,15 @@ impl<'a> Record<'a> {
     /// # Errors
     /// [`RecordError`].
     pub fn check(&self) -> Result<(), RecordError> {
+        // Counted up from 0: no pool gets there, and the next one would overflow.
+        if self.version >> 63 != 0 {
+            return Err(RecordError::Malformed("version"));
+        }
         match self.kind {
-            Kind::ObjectHead => self.object().map(|_| ()),
-            Kind::Chunk => self.chunk_key().map(|_| ()),
+            Kind::ObjectHead if self.object()?.id >> 63 != 0 => Err(RecordError::Malformed("object id")),
+            Kind::Chunk if self.chunk_key()?.0 >> 63 != 0 => Err(RecordError::Malformed("object id")),
             Kind::Tombstone if !self.value.is_empty() => Err(RecordError::Malformed("tombstone")),
-            Kind::String | Kind::Tombstone | Kind::ClockMark => Ok(()),
+            Kind::String | Kind::Tombstone | Kind::ObjectHead | Kind::Chunk | Kind::ClockMark => Ok(()),
         }
     }
 
@@ -301,6 +305,22 @@ mod tests {
             prop_assert_eq!(record.bytes(), new.bytes());
             prop_assert_eq!(record, Record { kind: Kind::String, flags: u8::from(raw), keyspace, version, expiry_ms, key: &key, value: &value });
         }
+    }
+
+    #[test]
+    fn what_the_next_write_would_overflow_is_no_record() {
+        let checked = |kind, version, id: u64| {
+            let object = Object { id, kind: ObjectType::LongString, chunk_shift: 16, len: 1, chunk_sum: None }.encode();
+            let chunk = [id.to_le_bytes(), [0; 8]].concat();
+            let (key, value): (&[u8], &[u8]) = if kind == Kind::Chunk { (&chunk, b"") } else { (b"key", &object) };
+            Record { kind, flags: 0, keyspace: 0, version, expiry_ms: 0, key, value }.check()
+        };
+        for kind in [Kind::ObjectHead, Kind::Chunk] {
+            assert_eq!(checked(kind, 1, 1), Ok(()));
+            assert_eq!(checked(kind, u64::MAX, 1), Err(RecordError::Malformed("version")));
+            assert_eq!(checked(kind, 1, u64::MAX), Err(RecordError::Malformed("object id")));
+        }
+        assert_eq!(checked(Kind::Tombstone, 1, 1), Err(RecordError::Malformed("tombstone")));
     }
 
     #[test]

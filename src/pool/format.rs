@@ -218,6 +218,16 @@ impl Superblock {
         if self.pool_bytes > 1 << 44 {
             return fault("pool size");
         }
+        // Each is counted up from 0 or 1: no pool gets there.
+        if self.generation >> 63 != 0 || self.openings >> 63 != 0 || self.next_keyspace >> 31 != 0 {
+            return fault("counter");
+        }
+        let mut ids = self.keyspaces.clone();
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.len() != self.keyspaces.len() || ids[0] == 0 || ids[ids.len() - 1] >= self.next_keyspace {
+            return fault("database map");
+        }
         Ok(())
     }
 }
@@ -313,6 +323,23 @@ mod tests {
         superblock.segment_count = 15;
         superblock.segment_bytes = 65535;
         assert_eq!(Superblock::decode(&superblock.encode()), Err(SuperblockFault::Geometry("segment size")));
+    }
+
+    #[test]
+    fn counters_that_would_overflow_and_a_database_map_that_cannot_be_are_refused() {
+        let refused = |change: fn(&mut Superblock)| {
+            let mut superblock = sample();
+            change(&mut superblock);
+            Superblock::decode(&superblock.encode()).err()
+        };
+        let (counter, map) =
+            (Some(SuperblockFault::Geometry("counter")), Some(SuperblockFault::Geometry("database map")));
+        assert_eq!(refused(|superblock| superblock.generation = u64::MAX), counter);
+        assert_eq!(refused(|superblock| superblock.openings = u64::MAX), counter);
+        assert_eq!(refused(|superblock| superblock.next_keyspace = u32::MAX), counter);
+        assert_eq!(refused(|superblock| superblock.next_keyspace = 512), map);
+        assert_eq!(refused(|superblock| superblock.keyspaces[3] = 0), map);
+        assert_eq!(refused(|superblock| superblock.keyspaces[3] = 2), map);
     }
 
     #[test]

@@ -41,6 +41,9 @@ const MOST_MIXED_LINES: usize = 12;
 /// Puts a superblock together from two damaged copies. At rest both say the same but for generation and checksum, so where damage has hit them
 /// at different lines, one mixture of their lines has a checksum that holds: it takes 32 bits of chance for another one to pass.
 pub(super) fn mend_pair(region: &Region) -> Option<Superblock> {
+    if region.len() < 2 * SUPERBLOCK_BYTES as u64 {
+        return None;
+    }
     let read = |copy: u64| region.read(copy * SUPERBLOCK_BYTES as u64, SUPERBLOCK_BYTES as u64).ok();
     let (a, b) = (read(0)?, read(1)?);
     mend(a, b).or_else(|| mend(b, a))

@@ -3,6 +3,7 @@
 //! Method: a small pool is written through the store, its bytes are taken as an image, one place of the image is damaged, and a store is
 //! recovered from it in anonymous memory, or what is intact is salvaged into another pool.
 
+mod arbitrary;
 mod bytes;
 mod image;
 mod poison;

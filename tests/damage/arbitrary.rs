@@ -1,0 +1,24 @@
+//! The cases of the pool fuzzer, a fixed number of random ones. `docs/testing.md` says how to run the fuzzer itself.
+
+#[path = "../fuzz/cases/pool.rs"]
+mod pool;
+
+use fencepost_harness::rng::Seed;
+
+/// Cases in an ordinary run.
+const CASES: u64 = 3000;
+
+#[test]
+fn arbitrary_pools_neither_panic_nor_mislead() {
+    for case in 0..CASES {
+        let mut rng = Seed(0xf022).rng(case);
+        let changes = rng.below(24) as usize;
+        let mut input: Vec<u8> = (0..4 + changes * 5).map(|_| rng.below(256) as u8).collect();
+        // Most cases have all checksums right.
+        if !case.is_multiple_of(4) {
+            input[..4].fill(0xff);
+        }
+        let run = std::panic::catch_unwind(|| pool::run(&input));
+        assert!(run.is_ok(), "case {case}: {input:?}");
+    }
+}
