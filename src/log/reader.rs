@@ -9,18 +9,30 @@ use crate::persist::MediaError;
 use crate::pool::format::{LINE_BYTES, SEGMENT_HEADER_BYTES, segment_seed};
 use crate::pool::{Pool, SegmentHeader};
 
-/// The record at an address that the index or an object holds. Its bytes were checked when it was written or recovered; only
-/// its lengths are held against the mapping again.
+/// The record at an address that the index or an object holds. Its bytes were checked when it was written or recovered; only its structure is
+/// checked again, and its lengths against the mapping.
 ///
-/// # Panics
-/// If there is no record at `addr`: the index is broken then.
+/// # Errors
+/// [`RecordError`]: the bytes have changed since then. What has changed into something that makes sense is not noticed.
 #[inline]
-pub fn record_at(pool: &Pool, addr: LogAddr) -> Record<'_> {
+pub fn try_record_at(pool: &Pool, addr: LogAddr) -> Result<Record<'_>, RecordError> {
     let at = addr.offset();
     let header = pool.read(at, RECORD_HEADER_BYTES as u64);
     let (key_len, value_len) = lengths(header.first_chunk().expect("32 bytes were asked for"));
-    let bytes = pool.read(at, RECORD_HEADER_BYTES as u64 + key_len + value_len);
-    match Record::decode(bytes) {
+    let len = RECORD_HEADER_BYTES as u64 + key_len + value_len;
+    if len > pool.region().len() - at {
+        return Err(RecordError::Length);
+    }
+    Record::decode(pool.read(at, len))
+}
+
+/// As [`try_record_at`], for records that were looked at a moment ago.
+///
+/// # Panics
+/// If there is no record at `addr` any more.
+#[inline]
+pub fn record_at(pool: &Pool, addr: LogAddr) -> Record<'_> {
+    match try_record_at(pool, addr) {
         Ok(record) => record,
         Err(error) => panic!("no record at {addr:?}: {error}"),
     }

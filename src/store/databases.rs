@@ -105,8 +105,9 @@ impl Store {
     /// Removes the keys of a flushed keyspace from its index until `deadline`; whether it is empty.
     fn take_apart(&self, keyspace: &Keyspace, deadline: Instant) -> bool {
         let Some(index) = keyspace.index() else { return true };
-        // Ends: every pass over the index removes all keys it meets, and nobody adds any.
+        // Ends: every pass over the index removes all keys it meets but those whose records are damaged, and nobody adds any.
         while !index.is_empty() {
+            let before = index.len();
             let mut cursor = 0;
             loop {
                 let guard = crossbeam_epoch::pin();
@@ -122,13 +123,17 @@ impl Store {
                     break;
                 }
             }
+            if index.len() == before {
+                break;
+            }
         }
         true
     }
 
     fn take_out(&self, keyspace: &Keyspace, addr: crate::base::LogAddr, guard: &Guard) {
         let Some(index) = keyspace.index() else { return };
-        let hash = self.hash(crate::log::record_at(&self.pool, addr).key);
+        let Ok(record) = crate::log::try_record_at(&self.pool, addr) else { return };
+        let hash = self.hash(record.key);
         let stripe = self.stripes.of(hash);
         let mut held = stripe.lock();
         if index.remove(hash, guard, |other| other == addr).is_some() {

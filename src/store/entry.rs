@@ -3,7 +3,7 @@
 use super::StoreError;
 use super::objects::ChunkTable;
 use crate::log::format::{FLAG_RAW, record_bytes};
-use crate::log::{Record, record_at};
+use crate::log::{Record, RecordError, record_at};
 use crate::pool::Pool;
 use std::borrow::Cow;
 
@@ -14,6 +14,8 @@ pub struct Entry<'g> {
     pub(super) record: Record<'g>,
     /// The chunks, if it is a long string.
     pub(super) table: Option<&'g ChunkTable>,
+    /// What is wrong with the record, if it makes no sense any more. The rest says nothing then.
+    pub(super) damage: Option<RecordError>,
 }
 
 impl<'g> Entry<'g> {
@@ -34,12 +36,22 @@ impl<'g> Entry<'g> {
         "string"
     }
 
+    /// Whether the record can be made out. Everything but [`Entry::string`], which asks itself, answers as for an empty string otherwise.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedRecord`].
+    #[inline]
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.damage.map_or(Ok(()), |error| Err(StoreError::DamagedRecord(error)))
+    }
+
     /// The string it holds.
     ///
     /// # Errors
-    /// [`StoreError::WrongType`] when it holds another type.
+    /// [`StoreError::WrongType`] when it holds another type, [`StoreError::DamagedRecord`].
     #[inline]
     pub fn string(&self) -> Result<StrValue<'g>, StoreError> {
+        self.check()?;
         Ok(match &self.table {
             None => StrValue(Form::Inline(self.record.value)),
             Some(table) => StrValue(Form::Chunks(self.pool, table)),

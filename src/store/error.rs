@@ -1,6 +1,6 @@
 //! What can go wrong in the store.
 
-use crate::log::AppendError;
+use crate::log::{AppendError, RecordError};
 use crate::persist::MediaError;
 use crate::pool::PoolError;
 use crate::recovery::Damage;
@@ -23,6 +23,9 @@ pub enum StoreError {
         /// The most that is possible.
         limit: u64,
     },
+    /// The key's record makes no sense any more: its bytes have changed in the pool.
+    #[error("the key's record in the pool is damaged ({0}); stop the server and see `fencepost pool check`")]
+    DamagedRecord(RecordError),
     /// Damage found while the pool was read again.
     #[error("the pool is damaged: {0}")]
     Damaged(Damage),

@@ -11,7 +11,7 @@ use super::objects::Objects;
 use super::stripes::{Held, Stripe};
 use super::{Store, Worker};
 use crate::base::mutant::{self, Mutant};
-use crate::log::{Kind, NewRecord, record_at};
+use crate::log::{Kind, NewRecord, record_at, try_record_at};
 use crate::pool::{Pool, Urgency};
 use crossbeam_epoch::Guard;
 use siphasher::sip::SipHasher13;
@@ -41,8 +41,8 @@ pub(super) fn remove_due(
         let Some(keyspace) = table.iter().find(|keyspace| keyspace.id == keyspace_id) else { continue };
         let Some(index) = keyspace.index() else { continue };
         let is_expired = |addr| {
-            let record = record_at(pool, addr);
-            record.expiry_ms == at_ms && hasher.hash(record.key) == hash
+            let found = try_record_at(pool, addr);
+            found.is_ok_and(|record| record.expiry_ms == at_ms && hasher.hash(record.key) == hash)
         };
         stripe.publishing_one();
         if let Some(addr) = index.remove(hash, guard, is_expired) {

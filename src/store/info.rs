@@ -86,6 +86,8 @@ pub struct StoreInfo {
     pub recovery_unfinished: u64,
     /// Damaged places that were passed over.
     pub recovery_damaged: u64,
+    /// How often a command met a record whose bytes make no sense any more.
+    pub damaged_records_seen: u64,
     /// How many times the pool was opened.
     pub openings: u64,
     /// When a pool on a disk was last synced, in Unix milliseconds; `None` on other media, where acknowledged writes are as safe as
@@ -144,6 +146,7 @@ impl Store {
             recovery_threads: facts.threads,
             recovery_unfinished: facts.unfinished,
             recovery_damaged: facts.damaged,
+            damaged_records_seen: self.damaged_records_seen.load(Ordering::Relaxed),
             openings: self.pool.superblock().openings,
             last_sync_ms: (medium == Medium::File).then(|| self.last_sync_ms.load(Ordering::Relaxed)),
         }

@@ -77,6 +77,8 @@ pub struct Store {
     chunk_shift: u8,
     active_expire: AtomicBool,
     expired_keys: AtomicU64,
+    /// How often a record was met that makes no sense any more.
+    damaged_records_seen: AtomicU64,
     /// When [`Store::sync`] last began that succeeded; the opening counts as one.
     last_sync_ms: AtomicU64,
     /// Writes clock marks.

@@ -116,6 +116,7 @@ impl Store {
             chunk_shift: chunk_bytes.ilog2() as u8,
             active_expire: AtomicBool::new(true),
             expired_keys: AtomicU64::new(0),
+            damaged_records_seen: AtomicU64::new(0),
             last_sync_ms: AtomicU64::new(opened_ms),
             retired: Mutex::default(),
             recovery: Mutex::new(RecoveryFacts::new(&report)),

@@ -4,8 +4,9 @@ use super::keyspaces::DbTable;
 use super::{Db, Entry, Key, Store};
 use crate::base::LogAddr;
 use crate::base::sync::yield_now;
-use crate::log::{Kind, Record, record_at};
+use crate::log::{Kind, Record, RecordError, try_record_at};
 use crossbeam_epoch::Guard;
+use std::sync::atomic::Ordering;
 
 /// Keys whose memory accesses are overlapped at a time.
 pub const RUN: usize = 32;
@@ -35,16 +36,24 @@ impl Store {
         guard: &'g Guard,
     ) -> Option<Entry<'g>> {
         let index = table.get(key.db).index()?;
-        // Ends: it goes round again only when the key's object was replaced since its head was found.
+        let mut without_object = None;
+        // Ends: it goes round again only when the key's object was replaced since its head was found, and leads to another head then.
         loop {
-            let mut found = None;
-            index.get(hash, guard, |addr| {
-                let record = record_at(&self.pool, addr);
-                let same = record.key == key.name;
-                found = same.then_some(record);
-                same
-            })?;
-            let record = found?;
+            let (mut found, mut damaged) = (None, None);
+            let addr = index.get(hash, guard, |addr| match try_record_at(&self.pool, addr) {
+                Ok(record) => {
+                    let same = record.key == key.name;
+                    found = same.then_some(record);
+                    same
+                }
+                Err(error) => {
+                    damaged = Some((addr, error));
+                    false
+                }
+            });
+            let (Some(addr), Some(record)) = (addr, found) else {
+                return damaged.map(|(addr, error)| self.damaged_entry(addr, error));
+            };
             if record.expired(now_ms) {
                 self.expired_key_seen(self.stripes.number(hash), record.expiry_ms, now_ms);
                 return None;
@@ -52,21 +61,52 @@ impl Store {
             if let Some(entry) = self.entry_of(record, guard) {
                 return Some(entry);
             }
+            if without_object == Some(addr) {
+                return Some(self.damaged_entry(addr, RecordError::Malformed("object head")));
+            }
+            without_object = Some(addr);
         }
     }
 
-    /// The entry of a record that the index leads to; `None` if it is a long string that has gone meanwhile.
+    /// The entry of a record that the index leads to; `None` if it is a long string that has gone meanwhile, or is damaged.
     #[inline]
     fn entry_of<'g>(&'g self, record: Record<'g>, guard: &'g Guard) -> Option<Entry<'g>> {
         let table = match record.kind {
+            Kind::String => None,
             Kind::ObjectHead => Some(self.objects.get(record.object().ok()?.id, guard)?),
-            _ => None,
+            // No key has such a record.
+            _ => return None,
         };
-        Some(Entry { pool: &self.pool, record, table })
+        Some(Entry { pool: &self.pool, record, table, damage: None })
+    }
+
+    /// What stands for a key whose record makes no sense any more: in all likelihood this key's, as 16 bits and more of its hash led there. It
+    /// must not be taken for absent.
+    #[cold]
+    fn damaged_entry<'g>(&'g self, addr: LogAddr, error: RecordError) -> Entry<'g> {
+        self.damaged_record_seen(addr, error);
+        let kind = Kind::String;
+        let record = Record { kind, flags: 0, keyspace: 0, version: 0, expiry_ms: 0, key: &[], value: &[] };
+        Entry { pool: &self.pool, record, table: None, damage: Some(error) }
+    }
+
+    /// Counts a record that makes no sense, and says so in the log, the more seldom the more often it happens.
+    #[cold]
+    fn damaged_record_seen(&self, addr: LogAddr, error: RecordError) {
+        let seen = 1 + self.damaged_records_seen.fetch_add(1, Ordering::Relaxed);
+        if seen.is_power_of_two() {
+            tracing::error!(seen, "the record at byte {:#x} of the pool is damaged: {error}", addr.offset());
+        }
     }
 
     fn entry_at<'g>(&'g self, addr: LogAddr, guard: &'g Guard) -> Option<Entry<'g>> {
-        self.entry_of(record_at(&self.pool, addr), guard)
+        match try_record_at(&self.pool, addr) {
+            Ok(record) => self.entry_of(record, guard),
+            Err(error) => {
+                self.damaged_record_seen(addr, error);
+                None
+            }
+        }
     }
 
     /// Looks several keys up, each for itself, their memory accesses overlapped. `out` must have a place for each key.
@@ -99,22 +139,26 @@ impl Store {
                 *hash = self.hash(key.name);
             }
             let prefetch = |addr: LogAddr| self.pool.region().prefetch(addr.offset(), 2);
-            let is_match = |i: usize, addr| {
-                let record = record_at(&self.pool, addr);
-                let same = record.key == run[i].name;
-                if same {
+            let mut damaged = false;
+            let is_match = |i: usize, addr| match try_record_at(&self.pool, addr) {
+                Ok(record) if record.key == run[i].name => {
                     records[i] = Some(record);
+                    true
                 }
-                same
+                Ok(_) => false,
+                Err(_) => {
+                    damaged = true;
+                    false
+                }
             };
             index.get_batch(&hashes[..run.len()], guard, prefetch, is_match, &mut found[..run.len()]);
             for (i, (key, place)) in run.iter().zip(out).enumerate() {
                 *place = match (found[i], records[i]) {
-                    (None, _) => None,
+                    (None, _) if !damaged => None,
                     (_, Some(record)) if record.kind == Kind::String && !record.expired(now_ms) => {
                         self.entry_of(record, guard)
                     }
-                    // Expired, or long: the plain way knows what to do.
+                    // Expired, long or perhaps damaged: the plain way knows what to do.
                     _ => self.entry(table, *key, hashes[i], now_ms, guard),
                 };
             }
@@ -161,13 +205,18 @@ impl Store {
         let table = self.table.load(guard);
         let Some(index) = table.get(db).index() else { return 0 };
         index.scan(cursor, guard, |addr| {
-            let record = record_at(&self.pool, addr);
+            let record = match try_record_at(&self.pool, addr) {
+                Ok(record) => record,
+                // Its name is not known.
+                Err(error) => return self.damaged_record_seen(addr, error),
+            };
             let entry = self.entry_of(record, guard).filter(|entry| !entry.record.expired(now_ms)).or_else(|| {
                 // Expired, or a long string that was replaced since its head was found: the key itself may well be there.
                 let key = Key { db, name: record.key };
                 self.entry(table, key, self.hash(key.name), now_ms, guard)
             });
-            if let Some(entry) = entry {
+            // The name of a damaged one is not known.
+            if let Some(entry) = entry.filter(|entry| entry.damage.is_none()) {
                 emit(entry);
             }
         })

@@ -12,7 +12,7 @@ use super::{Db, Entry, Key, Store, StoreError, StrValue};
 use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
 use crate::log::format::{FLAG_RAW, record_bytes};
-use crate::log::{BatchBuilder, Kind, NewRecord, Object, ObjectType, Record, Writer, record_at};
+use crate::log::{BatchBuilder, Kind, NewRecord, Object, ObjectType, Record, Writer, record_at, try_record_at};
 use crate::pool::Urgency;
 use crossbeam_epoch::Guard;
 use std::collections::BTreeSet;
@@ -400,6 +400,7 @@ impl<'a> Txn<'a> {
     /// [`StoreError::OutOfSpace`].
     pub fn copy(&mut self, from: Key<'_>, to: Key<'_>, expire_at: Option<u64>) -> Result<(), StoreError> {
         let Some(entry) = self.get(from) else { return Ok(()) };
+        entry.check()?;
         self.frees = false;
         let flags = entry.record.flags;
         let Some(source) = entry.table else {
@@ -424,12 +425,13 @@ impl<'a> Txn<'a> {
     /// two records; a long string's chunks stay where they are.
     ///
     /// # Errors
-    /// None today, as [`Txn::set`].
+    /// [`StoreError::DamagedRecord`].
     pub fn rename(&mut self, from: Key<'_>, to: Key<'_>) -> Result<(), StoreError> {
         if from.db == to.db && from.name == to.name {
             return Ok(());
         }
         let Some(entry) = self.get(from) else { return Ok(()) };
+        entry.check()?;
         self.restage(to, &entry, entry.expire_at());
         self.frees = false;
         self.stage(from, Kind::Tombstone, 0, None, &[]);
@@ -439,9 +441,10 @@ impl<'a> Txn<'a> {
     /// Stages a new expiry of `key` (or none), the value unchanged.
     ///
     /// # Errors
-    /// None today, as [`Txn::set`].
+    /// [`StoreError::DamagedRecord`].
     pub fn set_expiry(&mut self, key: Key<'_>, expire_at: Option<u64>) -> Result<(), StoreError> {
         if let Some(entry) = self.get(key) {
+            entry.check()?;
             self.restage(key, &entry, expire_at);
         }
         Ok(())
@@ -456,9 +459,11 @@ impl<'a> Txn<'a> {
     /// Stages the removal of `key`; says whether it was there.
     ///
     /// # Errors
-    /// None today, as [`Txn::set`].
+    /// [`StoreError::DamagedRecord`]: what is there cannot be taken out of the index.
     pub fn delete(&mut self, key: Key<'_>) -> Result<bool, StoreError> {
-        let there = self.get(key).is_some();
+        let entry = self.get(key);
+        entry.as_ref().map_or(Ok(()), Entry::check)?;
+        let there = entry.is_some();
         if there {
             self.stage(key, Kind::Tombstone, 0, None, &[]);
         }
@@ -530,7 +535,8 @@ impl<'a> Txn<'a> {
         let addr = Writer::record_addr(at, one.offset);
         let new = record_at(pool, addr);
         let keyspace = self.table.get(one.db);
-        let same_key = |other| record_at(pool, other).key == new.key;
+        // One that makes no sense any more is none: the key gets a word beside it.
+        let same_key = |other| try_record_at(pool, other).is_ok_and(|record| record.key == new.key);
         let old = if new.kind == Kind::Tombstone {
             keyspace.index().and_then(|index| index.remove(one.hash, self.guard, same_key))
         } else {

@@ -7,4 +7,5 @@ mod arbitrary;
 mod bytes;
 mod image;
 mod poison;
+mod running;
 mod salvage;

@@ -29,7 +29,10 @@ pub(super) fn pexpiretime(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), Comma
 fn reply_with_expiry(ctx: &mut Ctx<'_>, args: Args<'_>, shown: impl Fn(i64, i64) -> i64) -> Result<(), CommandError> {
     let reply = match ctx.lookup(args.at(1)) {
         None => NO_KEY,
-        Some(entry) => entry.expire_at().map_or(NO_EXPIRY, |at| shown(at as i64, ctx.now_ms as i64)),
+        Some(entry) => {
+            entry.check()?;
+            entry.expire_at().map_or(NO_EXPIRY, |at| shown(at as i64, ctx.now_ms as i64))
+        }
     };
     ctx.reply.integer(reply);
     Ok(())
@@ -139,7 +142,9 @@ fn set_expiry(
 pub(super) fn persist(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args.at(1));
     let mut txn = ctx.store.write(ctx.worker, std::slice::from_ref(&key), ctx.now_ms, ctx.guard);
-    let had_expiry = txn.get(key).is_some_and(|entry| entry.expire_at().is_some());
+    let entry = txn.get(key);
+    entry.as_ref().map_or(Ok(()), |entry| entry.check())?;
+    let had_expiry = entry.is_some_and(|entry| entry.expire_at().is_some());
     if had_expiry {
         txn.set_expiry(key, None)?;
         txn.commit()?;

@@ -3,7 +3,7 @@
 use super::value;
 use crate::command::{CommandError, Ctx};
 use crate::protocol::Args;
-use crate::store::{Key, NewValue};
+use crate::store::{Entry, Key, NewValue, StoreError, StrValue};
 
 /// `MGET key [key ...]`: null for what is absent or no string.
 pub fn mget(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -11,15 +11,23 @@ pub fn mget(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     ctx.reply.array_header(names.len());
     if names.len() == 1 {
         let entry = ctx.lookup(names.at(0));
-        value::reply_or_null(&mut ctx.reply, entry.and_then(|entry| entry.string().ok()));
+        value::reply_or_null(&mut ctx.reply, string_or_none(entry)?);
         return Ok(());
     }
     // One allocation here and one in the store: the number of keys is the client's choice.
     let keys: Vec<Key<'_>> = names.iter().map(|name| ctx.key(name)).collect();
     for entry in ctx.store.read_many(&keys, ctx.now_ms, ctx.guard) {
-        value::reply_or_null(&mut ctx.reply, entry.and_then(|entry| entry.string().ok()));
+        value::reply_or_null(&mut ctx.reply, string_or_none(entry)?);
     }
     Ok(())
+}
+
+/// What MGET shows of a key: nothing if it holds no string. A damaged one fails the command.
+fn string_or_none(entry: Option<Entry<'_>>) -> Result<Option<StrValue<'_>>, StoreError> {
+    match entry.map(|entry| entry.string()).transpose() {
+        Err(StoreError::WrongType) => Ok(None),
+        found => found,
+    }
 }
 
 /// `MSET key value [key value ...]`

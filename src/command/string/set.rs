@@ -105,7 +105,10 @@ fn set_with(
     let stored = options.condition.holds(entry.is_some());
     if stored {
         let expiry = match options.expiry {
-            Expiry::Keep => entry.and_then(|entry| entry.expire_at()),
+            Expiry::Keep => {
+                entry.as_ref().map_or(Ok(()), |entry| entry.check())?;
+                entry.and_then(|entry| entry.expire_at())
+            }
             _ => new_expiry,
         };
         txn.set(key, new, expiry)?;

@@ -205,6 +205,7 @@ pub(super) fn persistence(report: &mut Report, ctx: &Ctx<'_>) {
     report.field("pool_recovery_threads", store.recovery_threads);
     report.field("pool_recovery_unfinished", store.recovery_unfinished);
     report.field("pool_recovery_damaged", store.recovery_damaged);
+    report.field("pool_damaged_records_seen", store.damaged_records_seen);
 }
 
 pub(super) fn stats(report: &mut Report, ctx: &Ctx<'_>) {
