@@ -11,8 +11,10 @@ use crate::state::State;
 use crate::workload::steps;
 use fencepost::base::SegmentId;
 use fencepost_harness::{Rng, Seed};
+use pmem_emulation::{Faults, Hook};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// What is run before the damage is done: enough that every kind of record, and several segments, are there.
 const LINES: &[&str] = &[
@@ -108,6 +110,7 @@ pub fn explore(seed: u64) -> Outcome {
         flips(&rest, &mut rng, &mut outcome);
         lines(&rest, &mut rng, &mut outcome);
         moves(&rest, &mut rng, &mut outcome);
+        poison(&rest, &mut outcome);
     }
     outcome
 }
@@ -172,22 +175,44 @@ fn moves(rest: &Rest, rng: &mut Rng, outcome: &mut Outcome) {
     }
 }
 
+/// Each line unreadable, and zeros behind it. The medium says so, so this is never taken for the end of a log.
+fn poison(rest: &Rest, outcome: &mut Outcome) {
+    for at in (0..rest.image.len()).step_by(LINE_BYTES) {
+        let faults = Faults::new();
+        faults.poison(at as u64, LINE_BYTES as u64);
+        try_image(rest, &format!("line {at:#x} unreadable"), outcome, Some(faults), |image| {
+            image[at..at + LINE_BYTES].fill(0);
+        });
+    }
+}
+
 fn draw(lines: &[usize], rng: &mut Rng) -> usize {
     lines[rng.below(lines.len() as u64) as usize]
 }
 
 /// Damages the pool and opens it.
 fn attempt(rest: &Rest, what: &str, outcome: &mut Outcome, damage: impl FnOnce(&mut Vec<u8>)) {
+    try_image(rest, what, outcome, None, damage);
+}
+
+fn try_image(
+    rest: &Rest,
+    what: &str,
+    outcome: &mut Outcome,
+    faults: Option<Arc<Faults>>,
+    damage: impl FnOnce(&mut Vec<u8>),
+) {
     if outcome.violation.is_some() {
         return;
     }
     let mut image = rest.image.clone();
     damage(&mut image);
-    if image == rest.image {
+    if image == rest.image && faults.is_none() {
         return;
     }
     outcome.states += 1;
-    let found = catch_unwind(AssertUnwindSafe(|| Engine::recover(&image, None).map(|engine| State::of(&engine.store))));
+    let hook = faults.map(|faults| faults as Arc<dyn Hook>);
+    let found = catch_unwind(AssertUnwindSafe(|| Engine::recover(&image, hook).map(|engine| State::of(&engine.store))));
     let wrong = match found {
         Ok(Err(_refused)) => None,
         Ok(Ok(found)) if found == rest.state => None,

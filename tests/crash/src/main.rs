@@ -120,7 +120,9 @@ fn explore(arguments: &Arguments, threads: usize) -> bool {
 
     let time = arguments.seconds.map(|seconds| Duration::from_secs(seconds).mul_f64(SCHEDULES_SHARE));
     let histories = explore_schedules(seed, threads, time);
-    histories.violations.iter().for_each(|violation| println!("\nviolation [histories]\n{}\nreplay: --replay '{}'", violation.text, violation.token));
+    histories.violations.iter().for_each(|violation| {
+        println!("\nviolation [histories]\n{}\nreplay: --replay '{}'", violation.text, violation.token)
+    });
     println!("histories: {histories}");
 
     let damage = damage::explore(seed);

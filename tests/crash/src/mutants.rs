@@ -40,7 +40,8 @@ fn hunt(mutant: Mutant) -> Hunt {
         | Mutant::BatchCheckShort
         | Mutant::BatchCheckAnywhere
         | Mutant::HoleAccepted
-        | Mutant::SealIgnored => Hunt::Damage,
+        | Mutant::SealIgnored
+        | Mutant::MediaErrorIgnored => Hunt::Damage,
         _ => Hunt::Crashes,
     }
 }

@@ -55,6 +55,20 @@ const ROWS: &[Row] = &[
         ],
     ),
     (
+        // One chunk each time, so that it is rewritten in its object; two at a time would not fit half a segment.
+        "long-string-patched",
+        Start::Open,
+        &["SET l @3000l"],
+        &[
+            "SETRANGE l 100 @10x",
+            "SETRANGE l 110 @10y",
+            "SETRANGE l 2100 @10z",
+            "SETBIT l 900 1",
+            "APPEND l @7w",
+            "GET l",
+        ],
+    ),
+    (
         "long-string-expiring",
         Start::Open,
         &[],
