@@ -1,8 +1,9 @@
-//! Lines that cannot be read any more.
+//! Lines that cannot be read any more, and system calls that fail.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::hook::{Call, Hook, MediaError};
 use crate::model::LINE_BYTES;
@@ -38,6 +39,48 @@ impl Faults {
     /// How many reads have failed.
     pub fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
+    }
+}
+
+/// A hook under which the N-th system call fails, and those behind it too if it is to stay so. Run something with N = 1, 2, ... until
+/// [`failed`](Self::failed) is `None`: then it has seen every one of its calls fail.
+pub struct FailingCalls {
+    fails_at: u64,
+    stays: bool,
+    code: i32,
+    calls: AtomicU64,
+    failed: Mutex<Option<&'static str>>,
+}
+
+impl FailingCalls {
+    /// The call of number `fails_at`, from 1, fails with the system's error `code`; all later ones too if it `stays`.
+    pub fn new(fails_at: u64, stays: bool, code: i32) -> Arc<Self> {
+        Arc::new(Self { fails_at, stays, code, calls: AtomicU64::new(0), failed: Mutex::new(None) })
+    }
+
+    /// The first call that failed.
+    pub fn failed(&self) -> Option<&'static str> {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call(&self, name: &'static str) -> io::Result<()> {
+        let number = 1 + self.calls.fetch_add(1, Ordering::Relaxed);
+        if number < self.fails_at || (number > self.fails_at && !self.stays) {
+            return Ok(());
+        }
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(name);
+        Err(io::Error::from_raw_os_error(self.code))
+    }
+}
+
+impl Hook for FailingCalls {
+    fn system_call(&self, name: &'static str) -> io::Result<()> {
+        self.call(name)
+    }
+
+    fn sync(&self, _call: Call<'_>, apply: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        self.call("sync")?;
+        apply()
     }
 }
 

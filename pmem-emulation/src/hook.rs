@@ -115,6 +115,16 @@ pub trait Hook: Send + Sync {
         apply()
     }
 
+    /// The system is about to be asked for something: `open`, `mmap`, `fallocate`, `fsync`, `rename` and the like. Asked for before the region is
+    /// attached, too.
+    ///
+    /// # Errors
+    /// What the caller gets in the place of the system's answer; the system is not asked then.
+    fn system_call(&self, name: &'static str) -> io::Result<()> {
+        let _ = name;
+        Ok(())
+    }
+
     /// A read of `at..at + len`, about to happen.
     ///
     /// # Errors

@@ -8,7 +8,7 @@
 //!   durable, no write goes round the region, no flush or fence is wasted.
 //! - [`Replay`] walks a trace and gives the images that a power cut at each point could leave.
 //! - [`Latency`] makes memory as slow as a persistent one.
-//! - [`Faults`] makes lines unreadable.
+//! - [`Faults`] makes lines unreadable, [`FailingCalls`] system calls fail.
 
 #![forbid(unsafe_code)]
 
@@ -25,7 +25,7 @@ mod recorder;
 mod trace;
 
 pub use crash::{Choice, Crash, CrashToken, Promises, Replay};
-pub use fault::Faults;
+pub use fault::{FailingCalls, Faults};
 pub use finding::{Finding, FindingKind, NotDurable};
 pub use hook::{Both, Call, Hook, Mapping, MediaError, Note};
 pub use kept::{Kept, KeptLine};

@@ -13,6 +13,9 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pmem_emulation::Hook;
 
 use super::error::RegionError;
 use super::medium;
@@ -27,6 +30,17 @@ pub(super) struct PoolFile {
     len: u64,
     /// Set for a reader that found the pool locked by a server.
     in_use: bool,
+    asked: Asked,
+}
+
+/// Who is told of every system call before it is made, and may refuse it.
+#[derive(Clone, Default)]
+pub(super) struct Asked(pub(super) Option<Arc<dyn Hook>>);
+
+impl Asked {
+    pub(super) fn before(&self, name: &'static str) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), |hook| hook.system_call(name))
+    }
 }
 
 impl PoolFile {
@@ -46,8 +60,12 @@ impl PoolFile {
         self.in_use
     }
 
+    pub(super) fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
     /// Makes `<path>.creating` with `len` allocated zero bytes.
-    pub(super) fn create(path: &Path, len: u64) -> Result<Self, RegionError> {
+    pub(super) fn create(path: &Path, len: u64, asked: Asked) -> Result<Self, RegionError> {
         if fs::symlink_metadata(path).is_ok() {
             return Err(RegionError::AlreadyExists { path: path.to_path_buf() });
         }
@@ -55,9 +73,9 @@ impl PoolFile {
         if !directory.is_dir() {
             return Err(RegionError::DirectoryMissing { path: path.to_path_buf(), directory: directory.to_path_buf() });
         }
-        let file = lock_unpublished(path)?;
+        let file = lock_unpublished(path, &asked)?;
         // From here on the file is ours, so a failure takes it away again.
-        let pool = Self { file, path: path.to_path_buf(), len, in_use: false };
+        let pool = Self { file, path: path.to_path_buf(), len, in_use: false, asked };
         pool.allocate().inspect_err(|_| pool.remove_unpublished())?;
         Ok(pool)
     }
@@ -66,16 +84,25 @@ impl PoolFile {
     fn allocate(&self) -> Result<(), RegionError> {
         let failed = |source| RegionError::io(&self.path, "allocate the pool file", source);
         let len = libc::off_t::try_from(self.len).map_err(|_| RegionError::BadLength { len: self.len })?;
-        self.file.set_len(0).map_err(failed)?;
+        self.asked.before("ftruncate").and_then(|()| self.file.set_len(0)).map_err(failed)?;
+        if let Err(error) = self.asked.before("fallocate") {
+            return Err(self.not_allocated(error));
+        }
         loop {
             // SAFETY: the descriptor is open; the call touches no memory of ours.
             match unsafe { libc::posix_fallocate(self.file.as_raw_fd(), 0, len) } {
                 0 => return Ok(()),
                 libc::EINTR => {}
-                libc::ENOSPC | libc::EDQUOT => return Err(self.no_space()),
-                libc::EFBIG => return Err(RegionError::BadLength { len: self.len }),
-                code => return Err(failed(io::Error::from_raw_os_error(code))),
+                code => return Err(self.not_allocated(io::Error::from_raw_os_error(code))),
             }
+        }
+    }
+
+    fn not_allocated(&self, error: io::Error) -> RegionError {
+        match error.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT) => self.no_space(),
+            Some(libc::EFBIG) => RegionError::BadLength { len: self.len },
+            _ => RegionError::io(&self.path, "allocate the pool file", error),
         }
     }
 
@@ -88,8 +115,10 @@ impl PoolFile {
 
     /// Syncs the file, then gives it its name. The name is durable after [`sync_directory`](Self::sync_directory).
     pub(super) fn publish(&self) -> Result<(), RegionError> {
-        self.file.sync_all().map_err(|source| RegionError::io(&self.path, "sync the new pool", source))?;
-        rename_without_replacing(&unpublished(&self.path), &self.path).map_err(|source| match source.kind() {
+        let synced = self.asked.before("fsync").and_then(|()| self.file.sync_all());
+        synced.map_err(|source| RegionError::io(&self.path, "sync the new pool", source))?;
+        let rename = || rename_without_replacing(&unpublished(&self.path), &self.path);
+        self.asked.before("rename").and_then(|()| rename()).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => RegionError::AlreadyExists { path: self.path.clone() },
             _ => RegionError::io(&self.path, "give the new pool its name", source),
         })
@@ -97,8 +126,10 @@ impl PoolFile {
 
     /// Makes the pool's name durable.
     pub(super) fn sync_directory(&self) -> Result<(), RegionError> {
-        File::open(directory_of(&self.path))
-            .and_then(|directory| directory.sync_all())
+        self.asked
+            .before("open directory")
+            .and_then(|()| File::open(directory_of(&self.path)))
+            .and_then(|directory| self.asked.before("fsync directory").and_then(|()| directory.sync_all()))
             .map_err(|source| RegionError::io(&self.path, "sync the directory of the new pool", source))
     }
 
@@ -109,9 +140,11 @@ impl PoolFile {
     }
 
     /// Opens the pool for reading and writing, and locks out everyone else.
-    pub(super) fn open(path: &Path) -> Result<Self, RegionError> {
-        let pool = Self::open_with(path, true)?;
-        if try_lock(&pool.file, libc::LOCK_EX).map_err(|source| RegionError::io(path, "lock the pool", source))? {
+    pub(super) fn open(path: &Path, asked: Asked) -> Result<Self, RegionError> {
+        let pool = Self::open_with(path, true, asked)?;
+        if try_lock(&pool.file, libc::LOCK_EX, &pool.asked)
+            .map_err(|source| RegionError::io(path, "lock the pool", source))?
+        {
             Ok(pool)
         } else {
             Err(RegionError::InUse { path: path.to_path_buf() })
@@ -120,29 +153,28 @@ impl PoolFile {
 
     /// Opens the pool for reading, beside a server if need be.
     pub(super) fn open_read_only(path: &Path) -> Result<Self, RegionError> {
-        let mut pool = Self::open_with(path, false)?;
-        let locked =
-            try_lock(&pool.file, libc::LOCK_SH).map_err(|source| RegionError::io(path, "lock the pool", source))?;
+        let mut pool = Self::open_with(path, false, Asked::default())?;
+        let locked = try_lock(&pool.file, libc::LOCK_SH, &pool.asked)
+            .map_err(|source| RegionError::io(path, "lock the pool", source))?;
         pool.in_use = !locked;
         Ok(pool)
     }
 
-    fn open_with(path: &Path, writable: bool) -> Result<Self, RegionError> {
+    fn open_with(path: &Path, writable: bool, asked: Asked) -> Result<Self, RegionError> {
         // Looked at before it is opened, as opening a device or a pipe may have effects or block.
-        let found = fs::metadata(path).map_err(|source| RegionError::io(path, "look at the pool", source))?;
+        let found = asked.before("stat").and_then(|()| fs::metadata(path));
+        let found = found.map_err(|source| RegionError::io(path, "look at the pool", source))?;
         check_is_file(path, found.file_type())?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(writable)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(path)
+        let file = asked
+            .before("open")
+            .and_then(|()| OpenOptions::new().read(true).write(writable).custom_flags(libc::O_NONBLOCK).open(path))
             .map_err(|source| RegionError::io(path, "open the pool", source))?;
         let opened = file.metadata().map_err(|source| RegionError::io(path, "look at the pool", source))?;
         check_is_file(path, opened.file_type())?;
         if opened.len() == 0 {
             return Err(RegionError::Empty { path: path.to_path_buf() });
         }
-        Ok(Self { file, path: path.to_path_buf(), len: opened.len(), in_use: false })
+        Ok(Self { file, path: path.to_path_buf(), len: opened.len(), in_use: false, asked })
     }
 }
 
@@ -161,7 +193,7 @@ fn check_is_file(path: &Path, found: fs::FileType) -> Result<(), RegionError> {
 }
 
 /// Opens and locks `<path>.creating`, new or left over.
-fn lock_unpublished(path: &Path) -> Result<File, RegionError> {
+fn lock_unpublished(path: &Path, asked: &Asked) -> Result<File, RegionError> {
     let temporary = unpublished(path);
     let failed = |source| match RegionError::io(path, "create the pool file", source) {
         // The directory is there, so what was not found can only be a link's target.
@@ -169,6 +201,7 @@ fn lock_unpublished(path: &Path) -> Result<File, RegionError> {
         error => error,
     };
     for _ in 0..CREATE_ATTEMPTS {
+        asked.before("create").map_err(failed)?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -178,7 +211,7 @@ fn lock_unpublished(path: &Path) -> Result<File, RegionError> {
             .custom_flags(libc::O_NOFOLLOW)
             .open(&temporary)
             .map_err(failed)?;
-        if !try_lock(&file, libc::LOCK_EX).map_err(failed)? {
+        if !try_lock(&file, libc::LOCK_EX, asked).map_err(failed)? {
             return Err(RegionError::BeingCreated { path: path.to_path_buf() });
         }
         // Between our opening and locking it, its creator may have published or removed it.
@@ -205,7 +238,8 @@ fn is_named(file: &File, path: &Path) -> io::Result<bool> {
 }
 
 /// Takes the lock if that is possible at once; `false` when another process is in the way.
-fn try_lock(file: &File, how: i32) -> io::Result<bool> {
+fn try_lock(file: &File, how: i32, asked: &Asked) -> io::Result<bool> {
+    asked.before("flock")?;
     loop {
         // SAFETY: the descriptor is open; the call touches no memory of ours.
         if unsafe { libc::flock(file.as_raw_fd(), how | libc::LOCK_NB) } == 0 {

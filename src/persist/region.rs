@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pmem_emulation::{Hook, MediaError};
 
 use super::error::RegionError;
-use super::file::PoolFile;
+use super::file::{Asked, PoolFile};
 use super::flush::{self, FlushChoice, FlushInstruction};
 use super::mapping::Mapping;
 use super::medium::{self, Granularity, Medium};
@@ -95,7 +95,7 @@ impl Region {
     /// behind.
     pub fn create(path: &Path, len: u64, options: &RegionOptions) -> Result<Self, RegionError> {
         let len_in_memory = address_len(len)?;
-        let file = PoolFile::create(path, len)?;
+        let file = PoolFile::create(path, len, Asked(options.hook.clone()))?;
         let region = Self::of_file(file, len_in_memory, true, options).map_err(|(file, error)| {
             file.remove_unpublished();
             error
@@ -124,7 +124,7 @@ impl Region {
     /// # Errors
     /// When there is no such file, it is in use, it is empty or no regular file, or may not be written.
     pub fn open(path: &Path, options: &RegionOptions) -> Result<Self, RegionError> {
-        let file = PoolFile::open(path)?;
+        let file = PoolFile::open(path, Asked(options.hook.clone()))?;
         let len = address_len(file.len())?;
         Self::of_file(file, len, true, options).map_err(|(_, error)| error)
     }
@@ -173,8 +173,9 @@ impl Region {
     }
 
     fn of_memory(len: u64, image: &[u8], options: &RegionOptions) -> Result<Self, RegionError> {
-        let mapping =
-            Mapping::anonymous(address_len(len)?).map_err(|source| RegionError::NoMemory { needed: len, source })?;
+        let addressable = address_len(len)?;
+        let mapping = Asked(options.hook.clone()).before("mmap").and_then(|()| Mapping::anonymous(addressable));
+        let mapping = mapping.map_err(|source| RegionError::NoMemory { needed: len, source })?;
         debug_assert!(image.len() <= mapping.len());
         // SAFETY: the image is no longer than the mapping, which is new, so nobody else has it.
         unsafe { ptr::copy_nonoverlapping(image.as_ptr(), mapping.base().as_ptr(), image.len()) };
@@ -363,16 +364,19 @@ fn address_len(len: u64) -> Result<usize, RegionError> {
 /// Maps `file` and tells what it lies on.
 fn map_file(file: &PoolFile, len: usize, writable: bool) -> io::Result<(Mapping, Medium)> {
     // Asked first, so that no kernel's leniency about MAP_SYNC can make tmpfs look persistent.
-    if medium::is_memory_backed(file.file())? {
-        return Ok((Mapping::of_file(file.file(), len, writable, false)?, Medium::Tmpfs));
-    }
+    file.asked().before("fstatfs")?;
+    let medium = if medium::is_memory_backed(file.file())? { Medium::Tmpfs } else { Medium::File };
+    let map = |sync| file.asked().before("mmap").and_then(|()| Mapping::of_file(file.file(), len, writable, sync));
     // A build that cannot write lines back must not call anything `dax`.
-    if flush::CAN_FLUSH
-        && let Ok(mapping) = Mapping::of_file(file.file(), len, writable, true)
-    {
-        return Ok((mapping, Medium::Dax));
+    if flush::CAN_FLUSH && medium == Medium::File {
+        match map(true) {
+            Ok(mapping) => return Ok((mapping, Medium::Dax)),
+            // No such medium, or a kernel that does not know the flag. Any other failure must not make less of a medium than it is.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL)) => {}
+            Err(error) => return Err(error),
+        }
     }
-    Ok((Mapping::of_file(file.file(), len, writable, false)?, Medium::File))
+    Ok((map(false)?, medium))
 }
 
 fn choose_instruction(choice: FlushChoice, medium: Medium) -> Result<FlushInstruction, RegionError> {

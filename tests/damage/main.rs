@@ -5,6 +5,7 @@
 
 mod arbitrary;
 mod bytes;
+mod calls;
 mod image;
 mod poison;
 mod running;

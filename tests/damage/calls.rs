@@ -1,0 +1,227 @@
+//! System calls that fail, each in its turn: making a pool, opening one, syncing one, salvaging one. Nothing panics, nothing that exists is changed, nothing is left
+//! behind, and with the failure gone everything is as if it had never been.
+
+use crate::image::{NOW_MS, contents, options};
+use crossbeam_epoch::pin;
+use fencepost::base::Clock;
+use fencepost::persist::{Region, RegionError, RegionOptions};
+use fencepost::pool::{Pool, PoolError, PoolOptions};
+use fencepost::recovery::Progress;
+use fencepost::store::{Key, OpenError, Store, StoreError, StoreOptions};
+use pmem_emulation::FailingCalls;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+/// ENOSPC, ENOMEM, EIO, EMFILE, EACCES.
+const CODES: [i32; 5] = [28, 12, 5, 24, 13];
+
+fn options_in(directory: &Path, calls: Option<&Arc<FailingCalls>>) -> StoreOptions {
+    let region = RegionOptions { hook: calls.map(|calls| Arc::clone(calls) as _), ..RegionOptions::default() };
+    let pool = PoolOptions { path: Some(directory.join("pool")), region, ..options().pool };
+    StoreOptions { pool, ..options() }
+}
+
+/// Runs `attempt` with the first, second, ... system call failing, once and for good, with each error, until none fails. Returns the names of
+/// the calls that failed.
+fn fail_each(mut attempt: impl FnMut(&Arc<FailingCalls>, &str)) -> BTreeSet<&'static str> {
+    let mut failed = BTreeSet::new();
+    for (code, stays) in CODES.into_iter().flat_map(|code| [(code, false), (code, true)]) {
+        for number in 1.. {
+            let calls = FailingCalls::new(number, stays, code);
+            attempt(&calls, &format!("call {number} fails with {code}, stays: {stays}"));
+            match calls.failed() {
+                Some(name) => drop(failed.insert(name)),
+                None => break,
+            }
+        }
+    }
+    failed
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).expect("there");
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.expect("read").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// On a disk, where all calls are made, and in memory.
+fn directories() -> [tempfile::TempDir; 2] {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    [tempfile::tempdir_in(target), tempfile::tempdir_in("/dev/shm")].map(|directory| directory.expect("a directory"))
+}
+
+#[test]
+fn a_pool_whose_making_fails_anywhere_is_not_there_or_whole() {
+    let mut failed = BTreeSet::new();
+    for directory in directories() {
+        let at = directory.path();
+        failed.extend(fail_each(|calls, what| {
+            let made = Store::open(&options_in(at, Some(calls)), Clock::manual(NOW_MS), &Progress::default());
+            let is_made = made.is_ok();
+            match made.map(drop) {
+                Ok(()) => assert!(calls.failed().is_none(), "{what}: it went unnoticed"),
+                Err(error) => {
+                    assert!(matches!(error, OpenError::Pool(PoolError::Region(_))), "{what}: {error}");
+                    assert!(calls.failed().is_some(), "{what}: {error}");
+                }
+            }
+            // Only what comes after the rename leaves the pool, which is whole.
+            let left = names(at);
+            // A file that could not be locked may be somebody else's: the next one to make the pool sees.
+            let left = if calls.failed() == Some("flock") { Vec::new() } else { left };
+            assert!(left.is_empty() || left == ["pool"], "{what}: {left:?}");
+            assert!(!is_made || left == ["pool"], "{what}");
+            let again = Store::open(&options_in(at, None), Clock::manual(NOW_MS), &Progress::default());
+            let again = again.unwrap_or_else(|error| panic!("{what}: afterwards: {error}"));
+            assert!(contents(&again).is_empty(), "{what}: afterwards");
+            std::fs::remove_file(at.join("pool")).expect("it was made");
+        }));
+    }
+    let expected =
+        ["create", "flock", "ftruncate", "fallocate", "fstatfs", "mmap", "fsync", "rename", "open directory"];
+    assert!(expected.iter().all(|name| failed.contains(name)), "{failed:?}");
+}
+
+#[test]
+fn a_pool_whose_opening_fails_anywhere_is_as_it_was() {
+    let mut failed = BTreeSet::new();
+    for directory in directories() {
+        let at = directory.path();
+        let store = Store::open(&options_in(at, None), Clock::manual(NOW_MS), &Progress::default()).expect("made");
+        write(&store, "key", b"value").expect("room");
+        let expected = contents(&store);
+        drop(store);
+        let before = std::fs::read(at.join("pool")).expect("there");
+        failed.extend(fail_each(|calls, what| {
+            match Store::open(&options_in(at, Some(calls)), Clock::manual(NOW_MS), &Progress::default()) {
+                Ok(store) => {
+                    assert!(calls.failed().is_none(), "{what}: it went unnoticed");
+                    assert_eq!(contents(&store), expected, "{what}");
+                    drop(store);
+                    std::fs::write(at.join("pool"), &before).expect("room");
+                }
+                Err(error) => {
+                    assert!(matches!(error, OpenError::Pool(PoolError::Region(_))), "{what}: {error}");
+                    assert!(std::fs::read(at.join("pool")).expect("there") == before, "{what}: it was written to");
+                }
+            }
+            assert_eq!(names(at), ["pool"], "{what}");
+        }));
+    }
+    let expected = ["stat", "open", "flock", "fstatfs", "mmap"];
+    assert_eq!(failed.into_iter().collect::<BTreeSet<_>>(), BTreeSet::from(expected));
+}
+
+fn write(store: &Store, name: &str, value: &[u8]) -> Result<(), StoreError> {
+    let mut worker = store.worker();
+    let guard = pin();
+    let key = Key { db: 0, name: name.as_bytes() };
+    let prepared = store.prepare(&mut worker, value)?;
+    let mut txn = store.write(&mut worker, &[key], NOW_MS, &guard);
+    txn.set(key, prepared, None)?;
+    let done = txn.commit();
+    store.close_worker(&mut worker);
+    done
+}
+
+#[test]
+fn a_sync_that_fails_is_said() {
+    let directory = &directories()[0];
+    let calls = FailingCalls::new(u64::MAX, false, 5);
+    let made = Store::open(&options_in(directory.path(), Some(&calls)), Clock::manual(NOW_MS), &Progress::default());
+    made.expect("made").sync().expect("synced");
+    let mut failing = 1;
+    // Ends: opening takes a handful of calls, and the sync is the one behind them.
+    loop {
+        let calls = FailingCalls::new(failing, false, 5);
+        match Store::open(&options_in(directory.path(), Some(&calls)), Clock::manual(NOW_MS), &Progress::default()) {
+            Err(_) => failing += 1,
+            Ok(store) => {
+                assert_eq!(store.sync().map_err(|error| error.raw_os_error()), Err(Some(5)));
+                assert_eq!(calls.failed(), Some("sync"));
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn memory_that_is_not_to_be_had_is_an_error() {
+    let calls = FailingCalls::new(1, true, 12);
+    let region = RegionOptions { hook: Some(calls as _), ..RegionOptions::default() };
+    let pool = PoolOptions { region, ..options().pool };
+    let made = Store::open(&StoreOptions { pool, ..options() }, Clock::manual(NOW_MS), &Progress::default());
+    assert!(matches!(made.err(), Some(OpenError::Pool(PoolError::Region(RegionError::NoMemory { .. })))));
+}
+
+#[test]
+fn a_segment_that_is_not_to_be_had_fails_the_write_and_nothing_else() {
+    let store = Store::open(&options(), Clock::manual(NOW_MS), &Progress::default()).expect("a new pool");
+    let mut written = 0;
+    let error = loop {
+        match write(&store, &format!("key:{written}"), &[b'v'; 700]) {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::OutOfSpace), "{error}");
+    assert!(written > 4);
+    let before = contents(&store);
+    // A value in chunks, of which some fit.
+    assert!(matches!(write(&store, "key:0", &[b'w'; 20_000]), Err(StoreError::OutOfSpace)));
+    assert_eq!(contents(&store), before, "nothing has changed");
+}
+
+#[test]
+fn files_that_are_no_pool_of_ours_are_refused_and_left_alone() {
+    let directory = &directories()[0];
+    let path = directory.path().join("pool");
+    let (image, _, _) = crate::image::busy_image(true);
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = image.clone();
+        change(&mut bytes);
+        bytes
+    };
+    let version = |bytes: &mut Vec<u8>| {
+        for copy in [0, 4096] {
+            bytes[copy + 8] = 9;
+            let crc = crc32c::crc32c(&bytes[copy..copy + 4092]);
+            bytes[copy + 4092..copy + 4096].copy_from_slice(&crc.to_le_bytes());
+        }
+    };
+    let cases: [(&str, Vec<u8>, &str); 5] = [
+        ("foreign", b"#!/bin/sh\n".repeat(2000), "not a Fencepost pool"),
+        ("short and foreign", b"hello".to_vec(), "not a Fencepost pool"),
+        ("zeros", vec![0; 65536], "not a Fencepost pool"),
+        ("another version", with(&version), "format 9"),
+        ("cut short", with(&|bytes| bytes.truncate(30_000)), "cut short"),
+    ];
+    for (what, bytes, says) in cases {
+        std::fs::write(&path, &bytes).expect("room");
+        let error = Pool::open(&path, &RegionOptions::default()).err().expect(what).to_string();
+        assert!(error.contains(says), "{what}: {error}");
+        assert!(std::fs::read(&path).expect("there") == bytes, "{what}: it was written to");
+    }
+    // Longer than it says: what is behind its end is nobody's.
+    std::fs::write(&path, with(&|bytes| bytes.extend([7; 10_000]))).expect("room");
+    assert!(Pool::open(&path, &RegionOptions::default()).is_ok());
+}
+
+#[test]
+fn a_file_put_in_the_pools_place_while_it_is_open_does_not_get_its_writes() {
+    let directory = &directories()[0];
+    let at = directory.path();
+    let store = Store::open(&options_in(at, None), Clock::manual(NOW_MS), &Progress::default()).expect("made");
+    std::fs::rename(at.join("pool"), at.join("moved")).expect("renamed");
+    std::fs::write(at.join("pool"), "another file").expect("room");
+    write(&store, "key", b"value").expect("room");
+    drop(store);
+    assert_eq!(std::fs::read(at.join("pool")).expect("there"), b"another file");
+    let moved = Region::open(&at.join("moved"), &RegionOptions::default()).expect("opens");
+    let pool = Pool::from_region(moved, &at.join("moved")).expect("a pool");
+    let store = Store::recover(pool, &options(), Clock::manual(NOW_MS), &Progress::default()).expect("whole");
+    assert_eq!(contents(&store).len(), 1);
+}
