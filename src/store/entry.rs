@@ -2,7 +2,7 @@
 
 use super::StoreError;
 use super::objects::ChunkTable;
-use crate::log::format::{FLAG_RAW, record_bytes};
+use crate::log::format::FLAG_RAW;
 use crate::log::{Record, RecordError, record_at};
 use crate::pool::Pool;
 use std::borrow::Cow;
@@ -67,8 +67,8 @@ impl<'g> Entry<'g> {
     pub fn memory_bytes(&self) -> u64 {
         const INDEX_WORD_BYTES: u64 = 16;
         let chunks = self.table.as_ref().map_or(0, |table| {
-            let present = (0..table.chunks.len()).filter(|&number| table.chunks[number].is_some());
-            let records: usize = present.map(|number| record_bytes(16, table.chunk_len(number))).sum();
+            // As they were written: a chunk of a string that has grown since is shorter than its place in it.
+            let records: usize = table.chunks.iter().flatten().map(|&addr| record_at(self.pool, addr).bytes()).sum();
             (records + 8 * table.chunks.len()) as u64
         });
         self.record.bytes() as u64 + INDEX_WORD_BYTES + chunks

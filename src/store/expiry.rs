@@ -111,11 +111,14 @@ impl Store {
     }
 
     /// A read has met a record that expired at `expiry_ms`: makes durable that time has come so far, and removes the keys of the stripe that
-    /// are due.
+    /// are durably due. That may be fewer than are due now: the mark that this record needed can be an older one.
     #[cold]
     pub(super) fn expired_key_seen(&self, number: u32, expiry_ms: u64, now_ms: u64) {
         self.mark_clock(expiry_ms, now_ms);
-        self.expire_stripe(number, now_ms, REMOVED_PER_READ);
+        // In a pool too full for a mark there is no durable time to go by.
+        let marked_ms = self.clock_floor_ms.load(Ordering::Acquire);
+        let until_ms = if marked_ms >= expiry_ms { marked_ms.min(now_ms) } else { now_ms };
+        self.expire_stripe(number, until_ms, REMOVED_PER_READ);
     }
 
     /// Makes it durable that expiry has gone by `now_ms`, unless it is durable already that it has gone by `needed_ms`. A pool too full even

@@ -2,7 +2,6 @@
 
 use super::Db;
 use crate::index::{Index, IndexOptions};
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -62,6 +61,17 @@ impl Keyspace {
     }
 }
 
+/// Keyspaces in the order of their ids.
+pub struct KeyspacesById(Vec<Arc<Keyspace>>);
+
+impl KeyspacesById {
+    /// The keyspace of this id.
+    #[inline]
+    pub fn get(&self, id: u32) -> Option<&Arc<Keyspace>> {
+        self.0.binary_search_by_key(&id, |keyspace| keyspace.id).ok().map(|at| &self.0[at])
+    }
+}
+
 /// The keyspace of each database. Replaced whole by FLUSHDB and SWAPDB, while all stripes are held.
 #[derive(Clone)]
 pub struct DbTable {
@@ -94,8 +104,10 @@ impl DbTable {
     }
 
     /// From keyspace id to keyspace.
-    pub fn by_id(&self) -> HashMap<u32, Arc<Keyspace>> {
-        self.keyspaces.iter().map(|keyspace| (keyspace.id, Arc::clone(keyspace))).collect()
+    pub fn by_id(&self) -> KeyspacesById {
+        let mut keyspaces = self.keyspaces.clone();
+        keyspaces.sort_unstable_by_key(|keyspace| keyspace.id);
+        KeyspacesById(keyspaces)
     }
 
     /// Puts another keyspace in the place of `db` and returns the former one.

@@ -155,8 +155,9 @@ impl Store {
         let _marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         let guard = crossbeam_epoch::pin();
         let ids = &self.pool.superblock().keyspaces;
-        let now_ms = self.clock.now_ms();
-        let rebuilt = rebuild(&self.pool, &self.index_options, ids, 1, now_ms, &Progress::default());
+        // Nothing is removed but what has durably expired: nobody may find a key gone that a crash could bring back. The rest expires as ever.
+        let expired_ms = self.clock_floor_ms.load(Ordering::Acquire);
+        let rebuilt = rebuild(&self.pool, &self.index_options, ids, 1, expired_ms, &Progress::default());
         if let Some(damage) = rebuilt.report.damage.first() {
             return Err(StoreError::Damaged(damage.clone()));
         }

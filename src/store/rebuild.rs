@@ -5,7 +5,7 @@
 
 use super::accounting::{count_in, count_live, count_out};
 use super::expiry::remove_due;
-use super::keyspaces::{DbTable, Keyspace};
+use super::keyspaces::{DbTable, KeyspacesById};
 use super::objects::{ChunkTable, Objects};
 use super::stripes::Stripes;
 use crate::base::LogAddr;
@@ -16,7 +16,6 @@ use crate::pool::Pool;
 use crate::recovery::{Damage, Progress, RecoveryReport, Visitor, scan_pool};
 use siphasher::sip::SipHasher13;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 /// A store's DRAM state, made from the pool alone.
 pub(super) struct Rebuilt {
@@ -35,7 +34,7 @@ struct Target<'p> {
     pool: &'p Pool,
     hasher: SipHasher13,
     index_options: IndexOptions,
-    keyspaces: HashMap<u32, Arc<Keyspace>>,
+    keyspaces: KeyspacesById,
     stripes: Stripes,
 }
 
@@ -73,7 +72,7 @@ impl<'t, 'p> Collector<'t, 'p> {
     fn key_record(&mut self, addr: LogAddr, record: Record<'p>) {
         let Target { pool, hasher, stripes, index_options, keyspaces } = self.target;
         // A keyspace that no database maps to was flushed: its records are garbage.
-        let Some(keyspace) = keyspaces.get(&record.keyspace) else { return };
+        let Some(keyspace) = keyspaces.get(record.keyspace) else { return };
         let hash = hasher.hash(record.key);
         let guard = crossbeam_epoch::pin();
         let stripe = stripes.of(hash);
@@ -251,13 +250,13 @@ fn take_out(target: &Target<'_>, pending: &Pending) -> Damage {
 
 /// Whether the index still leads to this record: no newer one of its key was found.
 fn is_current(target: &Target<'_>, pending: &Pending) -> bool {
-    let index = target.keyspaces.get(&pending.keyspace).and_then(|keyspace| keyspace.index());
+    let index = target.keyspaces.get(pending.keyspace).and_then(|keyspace| keyspace.index());
     index.is_some_and(|index| index.get(pending.hash, &crossbeam_epoch::pin(), |addr| addr == pending.addr).is_some())
 }
 
 fn remove_tombstones(target: &Target<'_>, collectors: &[Collector<'_, '_>]) {
     for pending in collectors.iter().flat_map(|collector| &collector.tombstones) {
-        if let Some(index) = target.keyspaces.get(&pending.keyspace).and_then(|keyspace| keyspace.index()) {
+        if let Some(index) = target.keyspaces.get(pending.keyspace).and_then(|keyspace| keyspace.index()) {
             let _held = target.stripes.of(pending.hash).lock();
             index.remove(pending.hash, &crossbeam_epoch::pin(), |addr| addr == pending.addr);
         }

@@ -22,7 +22,7 @@ use std::time::Instant;
 const ALIKE_IN_FULL: u32 = 16;
 
 /// Cuts alike whose recovery is cut in turn.
-const ALIKE_NESTED: u32 = 2;
+const ALIKE_NESTED: u32 = 1;
 
 /// States by seed at a cut that is tried by sample.
 const SAMPLE: u64 = 4;
@@ -32,6 +32,9 @@ const RUNS_PER_CUT: u64 = 1 << 14;
 
 /// One thorough verdict in so many, beyond those at new kinds of cuts.
 const THOROUGH_ONE_IN: u64 = 4;
+
+/// Violations after which a workload is given up: one mistake shows in many states.
+const VIOLATIONS_PER_WORKLOAD: usize = 8;
 
 /// How much is tried.
 #[derive(Clone, Copy, Debug)]
@@ -104,8 +107,8 @@ struct Tour<'r> {
 impl Explorer<'_> {
     /// Whether there is no point in going on.
     fn is_over(&self) -> bool {
-        self.stop_at_first && !self.tally.violations.is_empty()
-            || self.deadline.is_some_and(|end| Instant::now() >= end)
+        let enough = if self.stop_at_first { 1 } else { VIOLATIONS_PER_WORKLOAD };
+        self.tally.violations.len() >= enough || self.deadline.is_some_and(|end| Instant::now() >= end)
     }
 
     /// Runs a workload and tries its crash states.
@@ -243,7 +246,7 @@ impl Explorer<'_> {
             self.tally.repeated += 1;
             return true;
         }
-        let thorough = thorough || hook.is_some() || tour.rng.below(THOROUGH_ONE_IN) == 0;
+        let thorough = new && (thorough || tour.rng.below(THOROUGH_ONE_IN) == 0);
         let position = replay.position();
         let (acknowledged, unanswered) = (replay.promises().acknowledged.len(), replay.promises().unanswered.len());
         let expected = tour.recording.expected(position, acknowledged, unanswered > 0);

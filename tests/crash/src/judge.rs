@@ -38,7 +38,7 @@ pub struct Expected<'a> {
 pub static CONTINUATION: LazyLock<Vec<Step>> =
     LazyLock::new(|| steps(["SET after @150z", "SET a @9y | DEL b", "SET l @1500x", "DEL c"]));
 
-/// Judges an image; a panic is a verdict too.
+/// Judges an image; a panic is a verdict too. `hook` is on the region of the first recovery.
 ///
 /// # Errors
 /// What is wrong with what recovery made of it.
@@ -89,7 +89,7 @@ fn look_at(
     }
     let image = engine.image();
     drop(engine);
-    goes_on(&image, &found, hook, driver)
+    goes_on(&image, &found, driver)
 }
 
 /// Whether what was found is allowed.
@@ -164,8 +164,8 @@ fn live_bytes(store: &Store) -> u64 {
 }
 
 /// Recovers again from what the first recovery has left, writes and deletes, and recovers once more.
-fn goes_on(image: &[u8], found: &State, hook: Option<&Arc<dyn Hook>>, driver: &mut Driver) -> Result<(), String> {
-    let mut engine = Engine::recover(image, hook.cloned()).map_err(|refusal| format!("the second time {refusal}"))?;
+fn goes_on(image: &[u8], found: &State, driver: &mut Driver) -> Result<(), String> {
+    let mut engine = Engine::recover(image, None).map_err(|refusal| format!("the second time {refusal}"))?;
     let again = State::of(&engine.store);
     if again != *found {
         return Err(format!("recovering twice finds {again:?}, once {found:?}"));
@@ -182,7 +182,7 @@ fn goes_on(image: &[u8], found: &State, hook: Option<&Arc<dyn Hook>>, driver: &m
     }
     let image = engine.image();
     drop(engine);
-    let engine = Engine::recover(&image, hook.cloned()).map_err(|refusal| format!("after going on {refusal}"))?;
+    let engine = Engine::recover(&image, None).map_err(|refusal| format!("after going on {refusal}"))?;
     let recovered = State::of(&engine.store);
     if recovered != after {
         return Err(format!("after going on and a further crash there is {recovered:?} instead of {after:?}"));

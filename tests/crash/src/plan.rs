@@ -8,7 +8,7 @@ use crate::engine::Driver;
 use crate::explore::{Effort, Explorer, Tally};
 use crate::mechanism;
 use crate::violation::{Level, Token, Violation};
-use crate::workload::{Workload, ace, commands, random, special};
+use crate::workload::{Start, Workload, ace, commands, random, special};
 use fencepost_harness::Seed;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -55,7 +55,7 @@ const LONG_LENGTHS: [usize; 4] = [8, 24, 60, 120];
 
 /// The gate's tasks, the quickest to fail first.
 fn gate(seed: u64) -> Vec<Task> {
-    let small = Effort { exhaustive_units: 4, lazily: true, random_per_cut: 2, depth: 2, seed };
+    let small = Effort { exhaustive_units: 4, lazily: true, random_per_cut: 2, depth: 1, seed };
     let mixed = Effort { exhaustive_units: 2, lazily: false, random_per_cut: 8, depth: 1, seed };
     let mut tasks: Vec<Task> = (0..mechanism::PARTS).map(Task::Mechanism).collect();
     let mut add = |workload: Workload, effort: Effort| {
@@ -63,7 +63,11 @@ fn gate(seed: u64) -> Vec<Task> {
         tasks.push(Task::Explore(Box::new(workload), Effort { seed, ..effort }));
     };
     ace::sequences(1).for_each(|workload| add(workload, small));
-    special::all().into_iter().for_each(|workload| add(workload, small));
+    for workload in special::all() {
+        // Where opening is the point, its recovery is cut, and the recovery from that in turn.
+        let depth = if workload.start == Start::Open { 1 } else { 2 };
+        add(workload, Effort { depth, ..small });
+    }
     commands::all().into_iter().for_each(|workload| add(workload, small));
     ace::sequences(2).for_each(|workload| add(workload, Effort { depth: 0, ..small }));
     let mut rng = Seed(seed).rng(2);
