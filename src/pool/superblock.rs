@@ -134,6 +134,9 @@ impl Pool {
     pub fn record_opening(&self, clock_floor_ms: u64) {
         let boot_id = super::create::boot_id();
         self.update_superblock(|superblock| {
+            // An update that a crash has torn bears the generation that would be next, in the copy that is written first now. Were it used
+            // again, a second crash could leave just the lines that complete the torn update. Two more, and the copies take turns as before.
+            superblock.generation += 2;
             superblock.boot_id = boot_id;
             superblock.clean = false;
             superblock.openings += 1;
@@ -156,3 +159,56 @@ impl Pool {
 }
 
 const _: () = assert!(format::SUPERBLOCK_BYTES == 4096);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persist::RegionOptions;
+    use crate::pool::PoolOptions;
+
+    const LINE: usize = format::LINE_BYTES as usize;
+
+    fn image(pool: &Pool) -> Vec<u8> {
+        pool.region().read(0, pool.region().len()).unwrap().to_vec()
+    }
+
+    fn open(image: &[u8]) -> Pool {
+        Pool::from_region(Region::from_image(image, &RegionOptions::default()).unwrap(), Path::new("image")).unwrap()
+    }
+
+    /// A crash tears an update, recovery goes on without it, and a second crash leaves of the superblock that recovery writes over the
+    /// torn one any single line. None of them may complete the torn one.
+    #[test]
+    fn a_torn_update_is_not_completed_by_a_torn_opening() {
+        let options = PoolOptions {
+            path: None,
+            bytes: 1 << 20,
+            segment_bytes: Some(4096),
+            stripes: 4,
+            now_ms: 0,
+            region: RegionOptions::default(),
+        };
+        let (pool, _) = Pool::open_or_create(&options).unwrap();
+        pool.record_opening(0);
+        let before = image(&pool);
+        let former = pool.superblock().keyspaces;
+        pool.update_superblock(|superblock| superblock.keyspaces.swap(0, 1));
+        let updated = image(&pool);
+        let copy = (open(&before).superblock().generation as usize + 1) % 2 * SUPERBLOCK_BYTES;
+        for lost in (0..SUPERBLOCK_BYTES).step_by(LINE).filter(|at| before[copy + at] != updated[copy + at]) {
+            // The first copy of the update is there but for a line, the second has not been begun.
+            let mut torn = before.clone();
+            torn[copy..copy + SUPERBLOCK_BYTES].copy_from_slice(&updated[copy..copy + SUPERBLOCK_BYTES]);
+            torn[copy + lost..][..LINE].copy_from_slice(&before[copy + lost..][..LINE]);
+            let recovered = open(&torn);
+            assert_eq!(recovered.superblock().keyspaces, former);
+            recovered.record_opening(0);
+            let opened = image(&recovered);
+            for kept in (0..SUPERBLOCK_BYTES).step_by(LINE) {
+                let mut mixed = torn.clone();
+                mixed[copy + kept..][..LINE].copy_from_slice(&opened[copy + kept..][..LINE]);
+                assert_eq!(open(&mixed).superblock().keyspaces, former, "lines {lost} lost and {kept} kept");
+            }
+        }
+    }
+}
