@@ -3,7 +3,7 @@
 use super::StoreError;
 use super::objects::ChunkTable;
 use crate::log::format::FLAG_RAW;
-use crate::log::{Record, RecordError, record_at};
+use crate::log::{Record, RecordError, record_at, try_record_at};
 use crate::pool::Pool;
 use std::borrow::Cow;
 
@@ -68,7 +68,8 @@ impl<'g> Entry<'g> {
         const INDEX_WORD_BYTES: u64 = 16;
         let chunks = self.table.as_ref().map_or(0, |table| {
             // As they were written: a chunk of a string that has grown since is shorter than its place in it.
-            let records: usize = table.chunks.iter().flatten().map(|&addr| record_at(self.pool, addr).bytes()).sum();
+            let stored = |&addr| try_record_at(self.pool, addr).map_or(0, |record| record.bytes());
+            let records: usize = table.chunks.iter().flatten().map(stored).sum();
             (records + 8 * table.chunks.len()) as u64
         });
         self.record.bytes() as u64 + INDEX_WORD_BYTES + chunks
