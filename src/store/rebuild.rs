@@ -237,7 +237,7 @@ fn attach_chunks(target: &Target<'_>, collectors: &mut [Collector<'_, '_>], dama
 fn take_out(target: &Target<'_>, pending: &Pending) -> Damage {
     let Pending { keyspace, hash, addr } = *pending;
     let stripe = target.stripes.of(hash);
-    if let Some(keyspace) = target.keyspaces.get(&keyspace)
+    if let Some(keyspace) = target.keyspaces.get(keyspace)
         && let Some(index) = keyspace.index()
         && index.remove(hash, &crossbeam_epoch::pin(), |other| other == addr).is_some()
     {

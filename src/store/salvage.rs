@@ -12,7 +12,7 @@
 //!
 //! DRAM: as much as a server needs for the pool (the index), and a copy of the readable keys in damaged places.
 
-use super::keyspaces::Keyspace;
+use super::keyspaces::KeyspacesById;
 use super::objects::Objects;
 use super::open::index_options;
 use super::rebuild::{Rebuilt, rebuild};
@@ -22,10 +22,9 @@ use crate::persist::{Region, RegionError, RegionOptions};
 use crate::pool::{Pool, PoolError, PoolOptions, Urgency};
 use crate::recovery::{Damage, Progress, Visitor, readable_records, scan_pool};
 use siphasher::sip::SipHasher13;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Why nothing was salvaged. There is no new pool then, and the old one is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -206,7 +205,7 @@ struct Copier<'s, 'p> {
     source: &'p Pool,
     target: &'s Pool,
     hasher: SipHasher13,
-    keyspaces: HashMap<u32, Arc<Keyspace>>,
+    keyspaces: KeyspacesById,
     objects: &'s Objects,
     writer: Writer,
     batch: BatchBuilder,
@@ -220,7 +219,7 @@ const BATCH_FILL_BYTES: usize = 4096;
 
 impl Copier<'_, '_> {
     fn is_current(&self, addr: LogAddr, record: &Record<'_>) -> bool {
-        let index = self.keyspaces.get(&record.keyspace).and_then(|keyspace| keyspace.index());
+        let index = self.keyspaces.get(record.keyspace).and_then(|keyspace| keyspace.index());
         let hash = self.hasher.hash(record.key);
         index.is_some_and(|index| index.get(hash, &crossbeam_epoch::pin(), |other| other == addr).is_some())
     }
