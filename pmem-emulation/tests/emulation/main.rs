@@ -4,3 +4,4 @@ mod crash;
 mod hooks;
 mod memory;
 mod rules;
+mod states;

@@ -67,6 +67,11 @@ impl Memory {
     }
 
     #[track_caller]
+    pub fn sync(&self) {
+        self.report(|hook, call| hook.sync(call, &mut || Ok(()))).unwrap();
+    }
+
+    #[track_caller]
     pub fn read(&self, at: u64, len: u64) -> Result<(), MediaError> {
         self.report(|hook, call| hook.read(at, len, call))
     }
