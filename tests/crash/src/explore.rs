@@ -51,6 +51,13 @@ pub struct Effort {
     pub seed: u64,
 }
 
+impl Effort {
+    /// Whether only the two plainest images of each cut are tried: all that was stored, and only what is durable.
+    fn skims(&self) -> bool {
+        !self.lazily && self.random_per_cut == 0
+    }
+}
+
 /// What was found and how much was tried.
 #[derive(Default, Debug)]
 pub struct Tally {
@@ -175,7 +182,7 @@ impl Explorer<'_> {
         let everything = replay.everything();
         self.try_state(tour, replay, &everything, Level::Prefix, alike <= ALIKE_NESTED, None);
         // What goes on after a recovery is the same few steps each time: a sample of each of its cuts will do.
-        let in_full = alike <= ALIKE_IN_FULL && (tour.path.is_empty() || begun == 0);
+        let in_full = !tour.effort.skims() && alike <= ALIKE_IN_FULL && (tour.path.is_empty() || begun == 0);
         let random = if in_full {
             if tour.effort.lazily {
                 self.lazily(tour, replay);

@@ -79,7 +79,7 @@ pub fn run_one(name: &str, seed: u64) -> Result<bool, String> {
 fn search(hunt: Hunt, seed: u64) -> Result<String, String> {
     match hunt {
         Hunt::Crashes | Hunt::Equivalent(_) => {
-            let plan = Plan { stop_at_first: true, threads: 1, at_most_states: STATES, ..Plan::gate(seed) };
+            let plan = Plan { stop_at_first: true, skim: true, threads: 1, at_most_states: STATES, ..Plan::gate(seed) };
             let outcome = plan::run(&plan);
             let tried = format!("{} crash states", outcome.tally.total());
             match outcome.tally.violations.first() {

@@ -29,13 +29,23 @@ pub struct Plan {
     pub threads: usize,
     /// Whether the first violation ends it.
     pub stop_at_first: bool,
+    /// Whether every workload of the gate is looked at quickly before any is looked at well: for finding what is easily found soon.
+    pub skim: bool,
 }
 
 impl Plan {
     /// The fixed amount of work that CI does.
     pub fn gate(seed: u64) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { seed, time: None, at_least_states: 0, at_most_states: u64::MAX, threads, stop_at_first: false }
+        Self {
+            seed,
+            time: None,
+            at_least_states: 0,
+            at_most_states: u64::MAX,
+            threads,
+            stop_at_first: false,
+            skim: false,
+        }
     }
 }
 
@@ -75,6 +85,20 @@ fn gate(seed: u64) -> Vec<Task> {
     tasks
 }
 
+/// The same workloads with nothing but the images that cost least.
+fn skim(tasks: &[Task]) -> impl Iterator<Item = Task> + use<> {
+    let quick = |task: &Task| match task {
+        Task::Mechanism(_) => None,
+        Task::Explore(workload, effort) => {
+            let effort = Effort { exhaustive_units: 0, lazily: false, random_per_cut: 0, depth: 0, ..*effort };
+            let mut workload = workload.clone();
+            workload.exhaustive = false;
+            Some(Task::Explore(workload, effort))
+        }
+    };
+    tasks.iter().filter_map(quick).collect::<Vec<_>>().into_iter()
+}
+
 /// Task `number` behind the gate.
 fn beyond(seed: u64, number: usize) -> Task {
     let mut rng = Seed(seed).rng(1000 + number as u64);
@@ -109,7 +133,10 @@ pub struct Outcome {
 pub fn run(plan: &Plan) -> Outcome {
     let started = Instant::now();
     let deadline = plan.time.map(|time| started + time);
-    let gate = gate(plan.seed);
+    let mut gate = gate(plan.seed);
+    if plan.skim {
+        gate = skim(&gate).chain(gate).collect();
+    }
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let total = Mutex::new(Tally::default());
     let work = || {
