@@ -38,27 +38,28 @@ pub fn scan_pool<'p, V: Visitor<'p>>(pool: &'p Pool, visitors: &mut [V], progres
     let next = AtomicU32::new(0);
     progress.scanned.store(0, Ordering::Relaxed);
     progress.total.store(pool.segment_count(), Ordering::Relaxed);
-    let threads = visitors.len();
-    let mut report = match visitors {
-        // One thread is the caller's own.
-        [visitor] => scan_some(pool, visitor, &next, progress),
-        _ => scan_in_parallel(pool, visitors, &next, progress),
-    };
+    let mut report = scan_in_parallel(pool, visitors, &next, progress);
     report.elapsed = started.elapsed();
-    report.threads = threads;
     report
 }
 
+/// The first visitor is the caller's own thread's. Where the system has no more threads the others do its work as well.
 fn scan_in_parallel<'p, V: Visitor<'p>>(
     pool: &'p Pool,
     visitors: &mut [V],
     next: &AtomicU32,
     progress: &Progress,
 ) -> RecoveryReport {
+    let Some((own, others)) = visitors.split_first_mut() else { return RecoveryReport::default() };
     std::thread::scope(|scope| {
-        let scans: Vec<_> =
-            visitors.iter_mut().map(|visitor| scope.spawn(move || scan_some(pool, visitor, next, progress))).collect();
-        let mut report = RecoveryReport::default();
+        let started = others.iter_mut().map_while(|visitor| {
+            let scan = move || scan_some(pool, visitor, next, progress);
+            let started = std::thread::Builder::new().name("recovery".to_owned()).spawn_scoped(scope, scan);
+            started.inspect_err(|error| tracing::warn!("recovery goes on with fewer threads: {error}")).ok()
+        });
+        let scans: Vec<_> = started.collect();
+        let mut report = scan_some(pool, own, next, progress);
+        report.threads = 1 + scans.len();
         for scan in scans {
             match scan.join() {
                 Ok(part) => report.merge(part),

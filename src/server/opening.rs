@@ -63,7 +63,10 @@ fn open(shared: &Shared, options: &StoreOptions) -> Result<Arc<Store>, OpenError
     let progress = Progress::default();
     let store = thread::scope(|scope| {
         let (working, ended) = channel::<()>();
-        scope.spawn(|| watch(shared, &progress, ended));
+        let watcher = thread::Builder::new().name("progress".to_owned());
+        if let Err(error) = watcher.spawn_scoped(scope, || watch(shared, &progress, ended)) {
+            tracing::warn!("progress is not shown: {error}");
+        }
         let opened = Store::open(options, shared.clock.clone(), &progress);
         drop(working);
         opened

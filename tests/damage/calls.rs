@@ -3,14 +3,17 @@
 
 use crate::image::{NOW_MS, contents, options};
 use crossbeam_epoch::pin;
-use fencepost::base::Clock;
+use fencepost::base::{Clock, LogAddr};
+use fencepost::log::Record;
 use fencepost::persist::{Region, RegionError, RegionOptions};
 use fencepost::pool::{Pool, PoolError, PoolOptions};
-use fencepost::recovery::Progress;
+use fencepost::recovery::{Progress, Visitor, scan_pool};
 use fencepost::store::{Key, OpenError, Store, StoreError, StoreOptions};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use pmem_emulation::FailingCalls;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 /// ENOSPC, ENOMEM, EIO, EMFILE, EACCES.
@@ -224,4 +227,43 @@ fn a_file_put_in_the_pools_place_while_it_is_open_does_not_get_its_writes() {
     let pool = Pool::from_region(moved, &at.join("moved")).expect("a pool");
     let store = Store::recover(pool, &options(), Clock::manual(NOW_MS), &Progress::default()).expect("whole");
     assert_eq!(contents(&store).len(), 1);
+}
+
+/// Set in the child that has no room for threads.
+const FEW_THREADS: &str = "FENCEPOST_FEW_THREADS";
+
+/// Counts records.
+struct Count(u64);
+
+impl Visitor<'_> for Count {
+    fn record(&mut self, _: LogAddr, _: Record<'_>) {
+        self.0 += 1;
+    }
+}
+
+#[test]
+fn recovery_does_with_the_threads_that_it_gets() {
+    if std::env::var_os(FEW_THREADS).is_some() {
+        let (image, _, _) = crate::image::busy_image(true);
+        let pool = crate::image::pool_of(&image).expect("whole");
+        let scan = |threads| {
+            let mut counts: Vec<Count> = (0..threads).map(|_| Count(0)).collect();
+            let report = scan_pool(&pool, &mut counts, &Progress::default());
+            (counts.iter().map(|count| count.0).sum::<u64>(), report.threads)
+        };
+        let whole = scan(1);
+        // Address space for not one more stack of a thread; some are left over from threads that have ended.
+        let text = std::fs::read_to_string("/proc/self/statm").expect("Linux tells");
+        let pages: u64 = text.split(' ').next().and_then(|size| size.parse().ok()).expect("a number");
+        setrlimit(Resource::RLIMIT_AS, pages * 4096 + 100_000, RLIM_INFINITY).expect("lowered");
+        let few = scan(16);
+        assert_eq!(few.0, whole.0, "records");
+        assert!(few.1 < 16, "{} threads started: nothing was tried", few.1);
+        println!("scanned with {} threads", few.1);
+        return;
+    }
+    let program = std::env::current_exe().expect("this binary");
+    let arguments = ["--exact", "calls::recovery_does_with_the_threads_that_it_gets", "--nocapture"];
+    let output = Command::new(program).args(arguments).env(FEW_THREADS, "1").output().expect("it runs");
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("scanned with"), "{output:?}");
 }
