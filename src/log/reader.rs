@@ -88,7 +88,14 @@ fn scan_as_read<'p>(pool: &'p Pool, id: SegmentId, mut visit: impl FnMut(LogAddr
     let damaged = |fault| SegmentScan { faults: vec![(whole.clone(), fault)], ..SegmentScan::default() };
     let mut header_fault = None;
     let (incarnation, sealed_end) = match pool.segment_header(id) {
-        Ok(SegmentHeader::Free { .. }) => return SegmentScan::default(),
+        Ok(SegmentHeader::Free { incarnation }) => match pool.region().read(start + SEGMENT_HEADER_BYTES, LINE_BYTES) {
+            // A segment is durably open before anything is appended: the header is older than its log.
+            Ok(line) if begins_a_log(line, segment_seed(pool.uuid(), id, incarnation.wrapping_add(1))) => {
+                return damaged(SegmentFault::Header);
+            }
+            Ok(_) => return SegmentScan::default(),
+            Err(fault) => return damaged(SegmentFault::Media(fault)),
+        },
         Ok(SegmentHeader::Open { incarnation }) => (incarnation, None),
         Ok(SegmentHeader::Sealed { incarnation, end }) => (incarnation, Some(end)),
         // Every batch that validates in this life is one; only the end of the log is not known.
@@ -189,6 +196,13 @@ fn without_last(segment: &[u8], seed: u32) -> &[u8] {
         at += bytes;
     }
     &segment[..last]
+}
+
+/// Whether the first line behind a segment's header is the front of a batch of this life.
+fn begins_a_log(line: &[u8], segment_seed: u32) -> bool {
+    let word = |at: usize| u32::from_le_bytes(line[at..at + 4].try_into().expect("four bytes"));
+    let seed = batch_seed(segment_seed, SEGMENT_HEADER_BYTES);
+    word(8) != 0 && crc32c::crc32c_append(seed, &line[8..BATCH_HEADER_BYTES]) == word(4)
 }
 
 /// What is at a line of a segment.

@@ -1,6 +1,6 @@
 //! One byte, line or page of an image damaged: recovery refuses or every value is right, and `pool check` names the place.
 
-use crate::image::{NOW_MS, Outcome, check, contents, image, options, pool_of, recover, used_bytes};
+use crate::image::{Contents, NOW_MS, Outcome, check, contents, image, images, options, pool_of, recover, used_bytes};
 use fencepost::base::Clock;
 use fencepost::pool::PoolError;
 use fencepost::recovery::Progress;
@@ -107,4 +107,43 @@ fn salvage_keeps_what_is_intact() {
     assert_eq!(store.info().recovery_damaged, 1);
     // The first batch set key:0, which was set again later.
     assert_eq!(contents(&store), expected);
+}
+
+#[test]
+fn lines_of_ones_of_an_older_state_or_swapped_never_change_a_value() {
+    let (images, expected) = images(true);
+    let (image, before) = images.split_last().expect("the last one");
+    let harmless = |damaged: &[u8], what: String| {
+        if damaged != image.as_slice() {
+            if let Outcome::Recovered(found, _) = recover(damaged) {
+                assert!(found == expected, "{what}");
+            }
+            let named = check(damaged).is_none_or(|check| !check.damage.is_empty());
+            assert!(named || recover_is(damaged, &expected), "{what}: not named");
+        }
+    };
+    for at in (0..image.len()).step_by(64) {
+        let mut damaged = image.clone();
+        damaged[at..at + 64].fill(0xFF);
+        harmless(&damaged, format!("the line at {at:#x} is all ones"));
+        let mut last: &[u8] = &[];
+        for older in before.iter().map(|older| &older[at..at + 64]) {
+            // Each of its states once.
+            if older != last {
+                let mut damaged = image.clone();
+                damaged[at..at + 64].copy_from_slice(older);
+                harmless(&damaged, format!("the line at {at:#x} is as it was before"));
+            }
+            last = older;
+        }
+        let other = (at + 64 * 37) % image.len();
+        let mut damaged = image.clone();
+        damaged[at..at + 64].copy_from_slice(&image[other..other + 64]);
+        damaged[other..other + 64].copy_from_slice(&image[at..at + 64]);
+        harmless(&damaged, format!("the lines at {at:#x} and {other:#x} are swapped"));
+    }
+}
+
+fn recover_is(damaged: &[u8], expected: &Contents) -> bool {
+    matches!(recover(damaged), Outcome::Recovered(found, _) if found == *expected)
 }

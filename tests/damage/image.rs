@@ -44,6 +44,13 @@ pub fn contents(store: &Store) -> Contents {
 
 /// A pool with short and long strings, overwritten and deleted keys, over several segments. Its bytes, and what is in it.
 pub fn image(close: bool) -> (Vec<u8>, Contents) {
+    let (mut images, contents) = images(close);
+    (images.pop().expect("the last one"), contents)
+}
+
+/// As [`image`], with what the bytes were after every write before.
+pub fn images(close: bool) -> (Vec<Vec<u8>>, Contents) {
+    let mut images = Vec::new();
     let store = Store::open(&options(), Clock::manual(NOW_MS), &Progress::default()).expect("a new pool");
     let mut worker = store.worker();
     for i in 0..24u32 {
@@ -59,14 +66,15 @@ pub fn image(close: bool) -> (Vec<u8>, Contents) {
             let expire_at = (i % 5 == 0).then_some(NOW_MS + 1_000_000);
             txn.set(key, prepared, expire_at).expect("staged");
         }
+        images.push(store.pool().region().read(0, options().pool.bytes).expect("readable").to_vec());
         txn.commit().expect("room");
     }
     if close {
         store.close_worker(&mut worker);
         store.close().expect("nothing to sync");
     }
-    let image = store.pool().region().read(0, options().pool.bytes).expect("readable").to_vec();
-    (image, contents(&store))
+    images.push(store.pool().region().read(0, options().pool.bytes).expect("readable").to_vec());
+    (images, contents(&store))
 }
 
 pub fn pool_of(image: &[u8]) -> Result<Pool, PoolError> {
