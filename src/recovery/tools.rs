@@ -132,7 +132,8 @@ pub fn check(path: &Path) -> Result<Check, PoolError> {
 pub fn check_pool(pool: &Pool) -> Check {
     let mut check = Check::default();
     check_media(pool, &mut check);
-    check_superblocks(pool, &mut check);
+    let superblocks = superblock_faults(pool).into_iter();
+    check.damage.extend(superblocks.map(|fault| format!("{fault}; the other copy is whole and will be used")));
     check_unused_bytes(pool, &mut check);
     let mut tally = [Tally::default()];
     let report = scan_pool(pool, &mut tally, &Progress::default());
@@ -165,19 +166,20 @@ pub fn check_pool(pool: &Pool) -> Check {
     check
 }
 
-fn check_superblocks(pool: &Pool, check: &mut Check) {
-    for copy in 0..2u64 {
-        let at = copy * SUPERBLOCK_BYTES as u64;
-        match pool.region().read(at, SUPERBLOCK_BYTES as u64).map(Superblock::decode) {
-            _ if !pool.region().unreadable(at, SUPERBLOCK_BYTES as u64).is_empty() => {}
-            Ok(Ok(_)) => {}
-            Ok(Err(fault)) => check.damage.push(format!(
-                "superblock copy {copy}, bytes {at:#x}..{:#x}: {fault:?}; the other copy is whole and will be used",
-                at + SUPERBLOCK_BYTES as u64
-            )),
-            Err(error) => check.damage.push(format!("superblock copy {copy}: {error}")),
-        }
-    }
+/// The copies of the superblock that are damaged, each with what is wrong.
+pub fn superblock_faults(pool: &Pool) -> Vec<String> {
+    const LEN: u64 = SUPERBLOCK_BYTES as u64;
+    let fault = |copy: u64| {
+        let at = copy * LEN;
+        let found = pool.region().read(at, LEN).map(Superblock::decode);
+        let why = match (pool.region().unreadable(at, LEN).first(), found) {
+            (Some(&error), _) | (None, Err(error)) => error.to_string(),
+            (None, Ok(Err(fault))) => format!("{fault:?}"),
+            (None, Ok(Ok(_))) => return None,
+        };
+        Some(format!("superblock copy {copy}, bytes {at:#x}..{:#x}: {why}", at + LEN))
+    };
+    [0, 1].into_iter().filter_map(fault).collect()
 }
 
 /// Has every page of the pool read, used or not, so that the medium tells which it cannot give back. The scan names those in segments.
@@ -190,7 +192,8 @@ fn check_media(pool: &Pool, check: &mut Check) {
         .fold(0, |sum, byte| sum ^ byte[0]);
     // The bytes are of no interest, but they must have been read.
     std::hint::black_box(sum);
-    for error in region.unreadable(0, pool.segment_offset(SegmentId(0))) {
+    let gap = 2 * SUPERBLOCK_BYTES as u64..pool.segment_offset(SegmentId(0));
+    for error in region.unreadable(gap.start, gap.end - gap.start) {
         check.damage.push(format!(
             "bytes {:#x}..{:#x}, in front of the segments: {error}",
             error.at,

@@ -3,7 +3,7 @@
 use super::StoreError;
 use super::objects::ChunkTable;
 use crate::log::format::FLAG_RAW;
-use crate::log::{Record, RecordError, record_at, try_record_at};
+use crate::log::{Record, record_at, try_record_at};
 use crate::pool::Pool;
 use std::borrow::Cow;
 
@@ -14,8 +14,8 @@ pub struct Entry<'g> {
     pub(super) record: Record<'g>,
     /// The chunks, if it is a long string.
     pub(super) table: Option<&'g ChunkTable>,
-    /// What is wrong with the record, if it makes no sense any more. The rest says nothing then.
-    pub(super) damage: Option<RecordError>,
+    /// Whether the record makes no sense any more. The rest says nothing then.
+    pub(super) damaged: bool,
 }
 
 impl<'g> Entry<'g> {
@@ -42,7 +42,7 @@ impl<'g> Entry<'g> {
     /// [`StoreError::DamagedRecord`].
     #[inline]
     pub fn check(&self) -> Result<(), StoreError> {
-        self.damage.map_or(Ok(()), |error| Err(StoreError::DamagedRecord(error)))
+        if self.damaged { Err(StoreError::DamagedRecord) } else { Ok(()) }
     }
 
     /// The string it holds.

@@ -1,6 +1,6 @@
 //! What can go wrong in the store.
 
-use crate::log::{AppendError, RecordError};
+use crate::log::AppendError;
 use crate::persist::MediaError;
 use crate::pool::PoolError;
 use crate::recovery::Damage;
@@ -24,8 +24,8 @@ pub enum StoreError {
         limit: u64,
     },
     /// The key's record makes no sense any more: its bytes have changed in the pool.
-    #[error("the key's record in the pool is damaged ({0}); stop the server and see `fencepost pool check`")]
-    DamagedRecord(RecordError),
+    #[error("the key's record in the pool is damaged; stop the server and see `fencepost pool check`")]
+    DamagedRecord,
     /// Damage found while the pool was read again.
     #[error("the pool is damaged: {0}")]
     Damaged(Damage),

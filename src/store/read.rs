@@ -77,7 +77,7 @@ impl Store {
             // No key has such a record.
             _ => return None,
         };
-        Some(Entry { pool: &self.pool, record, table, damage: None })
+        Some(Entry { pool: &self.pool, record, table, damaged: false })
     }
 
     /// What stands for a key whose record makes no sense any more: in all likelihood this key's, as 16 bits and more of its hash led there. It
@@ -87,7 +87,7 @@ impl Store {
         self.damaged_record_seen(addr, error);
         let kind = Kind::String;
         let record = Record { kind, flags: 0, keyspace: 0, version: 0, expiry_ms: 0, key: &[], value: &[] };
-        Entry { pool: &self.pool, record, table: None, damage: Some(error) }
+        Entry { pool: &self.pool, record, table: None, damaged: true }
     }
 
     /// Counts a record that makes no sense, and says so in the log, the more seldom the more often it happens.
@@ -216,7 +216,7 @@ impl Store {
                 self.entry(table, key, self.hash(key.name), now_ms, guard)
             });
             // The name of a damaged one is not known.
-            if let Some(entry) = entry.filter(|entry| entry.damage.is_none()) {
+            if let Some(entry) = entry.filter(|entry| !entry.damaged) {
                 emit(entry);
             }
         })

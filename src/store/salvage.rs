@@ -20,6 +20,7 @@ use crate::base::LogAddr;
 use crate::log::{AppendError, BatchBuilder, Kind, NewRecord, Record, Writer, record_at};
 use crate::persist::{Region, RegionError, RegionOptions};
 use crate::pool::{Pool, PoolError, PoolOptions, Urgency};
+use crate::recovery::tools::superblock_faults;
 use crate::recovery::{Damage, Progress, Visitor, readable_records, scan_pool};
 use siphasher::sip::SipHasher13;
 use std::collections::BTreeMap;
@@ -327,6 +328,9 @@ fn describe(report: &mut SalvageReport, source: &Pool, rebuilt: &Rebuilt, lost: 
         };
         report.hit.push(format!("{}: {left}", name(rebuilt, *keyspace, key)));
     }
+    report
+        .remarks
+        .extend(superblock_faults(source).into_iter().map(|fault| format!("{fault}; the other copy was used")));
     for at in &rebuilt.report.unfinished {
         report.remarks.push(format!(
             "byte {at:#x}: a commit batch at the end of a log is not whole: a write in flight when the server ended (never acknowledged), or damage to the last one"

@@ -10,6 +10,7 @@ use fencepost::recovery::{Progress, Visitor, scan_pool};
 use fencepost::store::{SalvageError, SalvageReport, Store, salvage, salvage_pool};
 use std::ops::Range;
 use std::path::Path;
+use std::process::Command;
 
 /// Salvages an image into memory: what is in the new pool, and the report.
 fn salvaged(image: &[u8]) -> Result<(Contents, SalvageReport), SalvageError> {
@@ -108,8 +109,9 @@ fn a_superblock_is_put_together_from_two_damaged_copies() {
         damaged[first] ^= 0x10;
         damaged[second] ^= 0x81;
         assert!(pool_of(&damaged).is_err(), "a server must not open it");
-        let (found, _) = salvaged(&damaged).unwrap_or_else(|error| panic!("{first} and {second}: {error}"));
+        let (found, report) = salvaged(&damaged).unwrap_or_else(|error| panic!("{first} and {second}: {error}"));
         assert_eq!(found, expected, "{first} and {second}");
+        assert!(!report.lost_something() && report.remarks.len() == 2, "{report:?}");
     }
     let mut damaged = image;
     damaged[100] ^= 1;
@@ -151,4 +153,40 @@ fn files_are_never_overwritten_nor_left_behind() {
     assert_ne!(pool.uuid(), pool_of(&image).expect("whole").uuid());
     let store = Store::recover(pool, &options(), Clock::manual(NOW_MS), &Progress::default()).expect("clean");
     assert_eq!(contents(&store), expected);
+}
+
+#[test]
+fn the_command_line_says_what_is_lost_by_text_and_status() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let run = |from: &str, to: &str| {
+        let program = env!("CARGO_BIN_EXE_fencepost");
+        let run = Command::new(program).args(["pool", "salvage", from, to]).current_dir(directory.path()).output();
+        let run = run.expect("it runs");
+        (run.status.code(), String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr))
+    };
+    let (image, expected, _) = busy_image(true);
+    std::fs::write(path("whole"), &image).expect("room");
+    let (status, text) = run("whole", "copy");
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains(&format!("{} keys saved to copy; nothing is lost", expected.len() + 1)), "{text}");
+
+    // The value of the record that a key's name lies in front of.
+    let name = b"elsewhere";
+    let at = image.windows(name.len()).position(|window| window == name).expect("it is there") + name.len() + 2;
+    let mut damaged = image;
+    damaged[at] ^= 1;
+    std::fs::write(path("damaged"), &damaged).expect("room");
+    let (status, text) = run("damaged", "rest");
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("a commit batch fails its checksum"), "{text}");
+    assert!(text.contains("key: \"elsewhere\" (database 1): lost"), "{text}");
+    assert!(text.contains(&format!("{} keys saved to rest", expected.len())), "{text}");
+    assert!(path("rest").exists());
+
+    let (status, text) = run("damaged", "rest");
+    assert!(status == Some(2) && text.contains("exists already"), "{text}");
+    let (status, text) = run("missing", "new");
+    assert!(status == Some(2) && text.contains("no such pool"), "{text}");
+    assert!(!path("new").exists());
 }
