@@ -11,10 +11,26 @@ pub(super) const BATCH: usize = 16;
 
 /// One lookup of a batch, between its passes.
 #[derive(Clone, Copy)]
-struct Pending {
+struct Pending<'a> {
     number: usize,
     header: Header,
+    /// Where the candidate was found, and its slot there.
+    place: Option<(&'a Bucket, usize)>,
     candidate: Word,
+}
+
+impl<'a> Pending<'a> {
+    const NONE: Self = Self { number: 0, header: Header(0), place: None, candidate: Word::FREE };
+
+    fn set_candidate(&mut self, found: Option<(&'a Bucket, usize, Word)>) {
+        self.place = found.map(|(bucket, i, _)| (bucket, i));
+        self.candidate = found.map_or(Word::FREE, |(_, _, word)| word);
+    }
+
+    /// Whether the candidate is still where it was found. Then it was all the time: no word leaves and comes back within a pin (X6).
+    fn is_there(&self) -> bool {
+        self.place.is_some_and(|(bucket, i)| bucket.word(i, Ordering::Acquire) == self.candidate)
+    }
 }
 
 impl Table {
@@ -142,6 +158,9 @@ impl Table {
     }
 
     /// At most [`BATCH`] lookups side by side: buckets, then records (or overflow buckets and then records), then keys.
+    ///
+    /// They take effect in their order, as if done one by one: once one of them had to look a second time, what was seen of those behind it
+    /// before that must still hold.
     #[inline]
     pub(super) fn lookup_batch(
         &self,
@@ -150,7 +169,7 @@ impl Table {
         mut is_match: impl FnMut(usize, LogAddr) -> bool,
         out: &mut [Option<LogAddr>],
     ) {
-        let mut pending = [Pending { number: 0, header: Header(0), candidate: Word::FREE }; BATCH];
+        let mut pending = [Pending::NONE; BATCH];
         for (&hash, at) in hashes.iter().zip(&mut pending) {
             at.number = self.guess(hash);
             self.space.prefetch_main(at.number);
@@ -160,7 +179,7 @@ impl Table {
             let bucket = self.space.main(at.number);
             // Acquire: as in `locate`.
             at.header = Header(bucket.header.load(Ordering::Acquire));
-            at.candidate = first_match(bucket, self.tag(hash));
+            at.set_candidate(first_match(bucket, self.tag(hash)));
             match at.candidate.addr() {
                 Some(addr) => prefetch(addr),
                 None if at.header.link() != 0 => {
@@ -174,40 +193,50 @@ impl Table {
             let i = chained.trailing_zeros() as usize;
             chained &= chained - 1;
             let at = &mut pending[i];
-            at.candidate = first_match(self.space.linked(at.header.link()), self.tag(hashes[i]));
+            at.set_candidate(first_match(self.space.linked(at.header.link()), self.tag(hashes[i])));
             if let Some(addr) = at.candidate.addr() {
                 prefetch(addr);
             }
         }
+        let mut late = false;
         for (i, ((&hash, at), out)) in hashes.iter().zip(&pending).zip(out).enumerate() {
+            let main = self.space.main(at.number);
             *out = match at.candidate.addr() {
                 // Whatever bucket it came from: the key's own word is a hit.
-                Some(addr) if is_match(i, addr) => Some(addr),
+                Some(addr) if (!late || at.is_there()) && is_match(i, addr) => {
+                    late |= at.header.link() != 0;
+                    Some(addr)
+                }
                 None if at.header.link() == 0
                     && Self::is_home(hash, at.number, at.header)
-                    && Self::still(self.space.main(at.number), at.header) =>
+                    && !(late && first_match(main, self.tag(hash)).is_some())
+                    && Self::still(main, at.header) =>
                 {
                     None
                 }
-                _ => self.lookup(hash, |_, _, _, addr| is_match(i, addr)),
+                _ => {
+                    late = true;
+                    self.lookup(hash, |_, _, _, addr| is_match(i, addr))
+                }
             };
         }
     }
 }
 
-/// The word of the first entry with this tag; a free word if there is none. (Free slots have tag 0, so they may match too.)
+/// The first entry with this tag, its slot and its word. (Free slots have tag 0, so they may match too.)
 #[inline]
-fn first_match(bucket: &Bucket, tag: Tag) -> Word {
+fn first_match(bucket: &Bucket, tag: Tag) -> Option<(&Bucket, usize, Word)> {
     let mut mask = bucket.matches(tag);
     while mask != 0 {
+        let i = mask.trailing_zeros() as usize;
         // Acquire: as in `walk`.
-        let word = bucket.word(mask.trailing_zeros() as usize, Ordering::Acquire);
+        let word = bucket.word(i, Ordering::Acquire);
         if !word.is_free() {
-            return word;
+            return Some((bucket, i, word));
         }
         mask &= mask - 1;
     }
-    Word::FREE
+    None
 }
 
 /// The bucket that `number`, beyond the first rows, was split off from.
