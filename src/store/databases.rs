@@ -91,9 +91,9 @@ impl Store {
         let next = || self.retired.lock().unwrap_or_else(PoisonError::into_inner).pop();
         // Ends: each turn takes a keyspace out, and one that is put back ends it.
         while let Some(keyspace) = next() {
-            if !self.take_apart(&keyspace, started + budget) || Arc::strong_count(&keyspace) > 1 {
-                // Not empty yet, or a reader may still look at the table that has it: come back later, so that freeing its index
-                // never falls to a worker.
+            if Arc::strong_count(&keyspace) > 1 || !self.take_apart(&keyspace, started + budget) {
+                // A reader may still look at the table that has it, and must find it whole; or it is not empty yet. Come back later. Freeing
+                // its index never falls to a worker so.
                 self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(keyspace);
                 crossbeam_epoch::pin().flush();
                 return true;

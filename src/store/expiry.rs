@@ -6,12 +6,13 @@
 //! lies below the last mark.
 
 use super::accounting::{count_garbage, count_out};
-use super::keyspaces::DbTable;
+use super::keyspaces::{DbTable, Keyspace};
 use super::objects::Objects;
 use super::stripes::{Held, Stripe};
 use super::{Store, Worker};
+use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
-use crate::log::{Kind, NewRecord, record_at, try_record_at};
+use crate::log::{Kind, NewRecord, Record, record_at, try_record_at};
 use crate::pool::{Pool, Urgency};
 use crossbeam_epoch::Guard;
 use siphasher::sip::SipHasher13;
@@ -44,8 +45,7 @@ pub(super) fn remove_due(
             let found = try_record_at(pool, addr);
             found.is_ok_and(|record| record.expiry_ms == at_ms && hasher.hash(record.key) == hash)
         };
-        stripe.publishing_one();
-        if let Some(addr) = index.remove(hash, guard, is_expired) {
+        if let Some(addr) = stripe.publishing_one(|| index.remove(hash, guard, is_expired)) {
             let record = count_out(pool, keyspace, stripe, held, hash, addr);
             if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
                 drop_object(pool, objects, object.id, guard);
@@ -99,31 +99,58 @@ impl Store {
     }
 
     /// Removes keys of one stripe that are due, if nobody holds it.
-    pub(super) fn expire_stripe(&self, number: u32, now_ms: u64, limit: usize) -> usize {
+    fn expire_stripe(&self, number: u32, now_ms: u64, limit: usize) -> usize {
         let stripe = self.stripes.at(number);
         let Some(mut held) = stripe.try_lock() else { return 0 };
+        self.expire_held(stripe, &mut held, now_ms, limit)
+    }
+
+    fn expire_held(&self, stripe: &Stripe, held: &mut Held<'_>, now_ms: u64, limit: usize) -> usize {
         let guard = crossbeam_epoch::pin();
         let table = self.table.load(&guard);
-        let removed =
-            remove_due(&self.pool, &self.hasher, table, &self.objects, stripe, &mut held, now_ms, limit, &guard);
+        let removed = remove_due(&self.pool, &self.hasher, table, &self.objects, stripe, held, now_ms, limit, &guard);
         self.expired_keys.fetch_add(removed as u64, Ordering::Relaxed);
         removed
     }
 
-    /// A read has met a record that expired at `expiry_ms`: makes durable that time has come so far, and removes the keys of the stripe that
-    /// are durably due. That may be fewer than are due now: the mark that this record needed can be an older one.
+    /// A reader that holds no stripe has found `record` of `hash` at `addr`, which has expired: makes durable that time has come so far, and removes
+    /// the key, with others of its stripe that are due. Says whether it did: not when the index has something else for the key by now.
+    ///
+    /// It waits for the stripe: a writer who holds it may have found the key alive, at an earlier time, and be giving it a longer life. Nobody may
+    /// be told that the key has expired and find it there later. Whoever takes the stripe afterwards goes by the time that was marked.
     #[cold]
-    pub(super) fn expired_key_seen(&self, number: u32, expiry_ms: u64, now_ms: u64) {
-        self.mark_clock(expiry_ms, now_ms);
-        // In a pool too full for a mark there is no durable time to go by.
+    pub(super) fn remove_expired(
+        &self,
+        keyspace: &Keyspace,
+        hash: u64,
+        addr: LogAddr,
+        record: &Record<'_>,
+        now_ms: u64,
+        guard: &Guard,
+    ) -> bool {
+        self.mark_clock(record.expiry_ms, now_ms);
+        let Some(index) = keyspace.index() else { return false };
+        let stripe = self.stripes.of(hash);
+        let mut held = stripe.lock();
+        let removed = stripe.publishing_one(|| index.remove(hash, guard, |other| other == addr)).is_some();
+        if removed {
+            count_out(&self.pool, keyspace, stripe, &mut held, hash, addr);
+            if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
+                drop_object(&self.pool, &self.objects, object.id, guard);
+            }
+            self.expired_keys.fetch_add(1, Ordering::Relaxed);
+        }
+        // Of the others only those that are durably due. That may be fewer than are due now: the mark that this record needed can be an older
+        // one. In a pool too full for a mark there is no durable time to go by.
         let marked_ms = self.clock_floor_ms.load(Ordering::Acquire);
-        let until_ms = if marked_ms >= expiry_ms { marked_ms.min(now_ms) } else { now_ms };
-        self.expire_stripe(number, until_ms, REMOVED_PER_READ);
+        let until_ms = if marked_ms >= record.expiry_ms { marked_ms.min(now_ms) } else { now_ms };
+        self.expire_held(stripe, &mut held, until_ms, REMOVED_PER_READ);
+        removed
     }
 
     /// Makes it durable that expiry has gone by `now_ms`, unless it is durable already that it has gone by `needed_ms`. A pool too full even
     /// for that is no reason to keep expired keys.
-    fn mark_clock(&self, needed_ms: u64, now_ms: u64) {
+    pub(super) fn mark_clock(&self, needed_ms: u64, now_ms: u64) {
         // Acquire: pairs with the store below, after the fence.
         if self.clock_floor_ms.load(Ordering::Acquire) >= needed_ms || mutant::active(Mutant::ClockMarkLeftOut) {
             return;

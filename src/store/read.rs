@@ -1,11 +1,11 @@
 //! Reading: lock-free, and of one moment where several keys are asked for at once.
 
-use super::keyspaces::DbTable;
+use super::keyspaces::{DbTable, Keyspace};
 use super::{Db, Entry, Key, Store};
 use crate::base::LogAddr;
-use crate::base::sync::yield_now;
 use crate::log::{Kind, Record, RecordError, try_record_at};
 use crossbeam_epoch::Guard;
+use std::ptr;
 use std::sync::atomic::Ordering;
 
 /// Keys whose memory accesses are overlapped at a time.
@@ -19,15 +19,29 @@ impl Store {
     #[inline]
     pub fn read<'g>(&'g self, key: Key<'_>, now_ms: u64, guard: &'g Guard) -> Option<Entry<'g>> {
         let hash = self.hash(key.name);
-        if self.stripes.exclusive().1 {
-            self.stripes.of(hash).wait_for_publisher();
-        }
-        self.entry(self.table.load(guard), key, hash, now_ms, guard)
+        self.stripes.before_reading(self.stripes.number(hash));
+        self.in_one_table(guard, |table| self.entry(table, key, hash, now_ms, guard))
     }
 
-    /// The live entry of a key.
+    /// What `look` finds while databases are what its argument says. SWAPDB in between could have made another database of a keyspace, and writes to
+    /// that one would be seen.
     #[inline]
-    pub(super) fn entry<'g>(
+    fn in_one_table<'g, R>(&'g self, guard: &'g Guard, mut look: impl FnMut(&'g DbTable) -> R) -> R {
+        // Ends: each turn but the last meets another table, and those change with all stripes held.
+        loop {
+            let table = self.table.load(guard);
+            let found = look(table);
+            // What `look` has seen of a later table's time it has acquired, so a later table is seen here, too. None comes back: as long as the
+            // guard is pinned its memory is not used again.
+            if ptr::eq(table, self.table.load(guard)) {
+                return found;
+            }
+        }
+    }
+
+    /// The live entry of a key, for a reader that holds no stripe: an expired one is removed.
+    #[inline]
+    fn entry<'g>(
         &'g self,
         table: &DbTable,
         key: Key<'_>,
@@ -35,37 +49,83 @@ impl Store {
         now_ms: u64,
         guard: &'g Guard,
     ) -> Option<Entry<'g>> {
-        let index = table.get(key.db).index()?;
+        let keyspace = table.get(key.db);
         let mut without_object = None;
-        // Ends: it goes round again only when the key's object was replaced since its head was found, and leads to another head then.
+        // Ends: it goes round again only when the key was changed since it was found, and leads to another record then.
         loop {
-            let (mut found, mut damaged) = (None, None);
-            let addr = index.get(hash, guard, |addr| match try_record_at(&self.pool, addr) {
-                Ok(record) => {
-                    let same = record.key == key.name;
-                    found = same.then_some(record);
-                    same
-                }
-                Err(error) => {
-                    damaged = Some((addr, error));
-                    false
-                }
-            });
-            let (Some(addr), Some(record)) = (addr, found) else {
-                return damaged.map(|(addr, error)| self.damaged_entry(addr, error));
+            let (addr, record) = self.newest(keyspace, key, hash, guard)?;
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => return Some(self.damaged_entry(addr, error)),
             };
-            if record.expired(now_ms) {
-                self.expired_key_seen(self.stripes.number(hash), record.expiry_ms, now_ms);
+            if !record.expired(now_ms) {
+                if let Some(entry) = self.entry_of(record, guard) {
+                    return Some(entry);
+                }
+                if without_object == Some(addr) {
+                    return Some(self.damaged_entry(addr, RecordError::Malformed("object head")));
+                }
+                without_object = Some(addr);
+            } else if self.remove_expired(keyspace, hash, addr, &record, now_ms, guard) {
                 return None;
             }
-            if let Some(entry) = self.entry_of(record, guard) {
-                return Some(entry);
-            }
-            if without_object == Some(addr) {
-                return Some(self.damaged_entry(addr, RecordError::Malformed("object head")));
-            }
-            without_object = Some(addr);
         }
+    }
+
+    /// The live entry of a key whose stripe the caller holds.
+    #[inline]
+    pub(super) fn entry_held<'g>(
+        &'g self,
+        table: &DbTable,
+        key: Key<'_>,
+        hash: u64,
+        now_ms: u64,
+        guard: &'g Guard,
+    ) -> Option<Entry<'g>> {
+        let (addr, record) = self.newest(table.get(key.db), key, hash, guard)?;
+        let found = record.and_then(|record| {
+            if record.expired(now_ms) {
+                self.mark_clock(record.expiry_ms, now_ms);
+                return Ok(None);
+            }
+            self.entry_of(record, guard).map(Some).ok_or(RecordError::Malformed("object head"))
+        });
+        found.unwrap_or_else(|error| Some(self.damaged_entry(addr, error)))
+    }
+
+    /// The record that the index has for a key, expired or not; an error if it makes no sense any more.
+    #[inline]
+    fn newest<'g>(
+        &'g self,
+        keyspace: &Keyspace,
+        key: Key<'_>,
+        hash: u64,
+        guard: &'g Guard,
+    ) -> Option<(LogAddr, Result<Record<'g>, RecordError>)> {
+        let (mut found, mut damaged) = (None, None);
+        let addr = keyspace.index()?.get(hash, guard, |addr| match try_record_at(&self.pool, addr) {
+            Ok(record) => {
+                let same = record.key == key.name;
+                found = same.then_some(record);
+                same
+            }
+            Err(error) => {
+                damaged = Some((addr, Err(error)));
+                false
+            }
+        });
+        match (addr, found) {
+            (Some(addr), Some(record)) => Some((addr, Ok(record))),
+            _ => damaged,
+        }
+    }
+
+    /// The time that expiry goes by for a command that began at `now_ms`: not before any that a key may already have been missed at. Asked
+    /// for with the stripes held, or between two looks at their counters.
+    #[inline]
+    pub(super) fn expiry_time(&self, now_ms: u64) -> u64 {
+        // Acquire: pairs with the store in `mark_clock`.
+        now_ms.max(self.clock_floor_ms.load(Ordering::Acquire))
     }
 
     /// The entry of a record that the index leads to; `None` if it is a long string that has gone meanwhile, or is damaged.
@@ -109,28 +169,32 @@ impl Store {
         }
     }
 
-    /// Looks several keys up, each for itself, their memory accesses overlapped. `out` must have a place for each key.
+    /// Looks several keys up, each for itself and in their order, their memory accesses overlapped. `out` must have a place for each key.
     pub fn read_batch<'g>(&'g self, keys: &[Key<'_>], now_ms: u64, guard: &'g Guard, out: &mut [Option<Entry<'g>>]) {
-        let before = self.stripes.exclusive();
-        if !before.1 {
-            self.read_overlapped(keys, now_ms, guard, out);
-            // Unchanged: no write of several keys was published meanwhile, so no half of one was seen.
-            if self.stripes.exclusive() == before {
-                return;
-            }
+        let read = |table: &DbTable| self.read_overlapped(table, keys, Self::entry, now_ms, guard, out);
+        if self.stripes.undisturbed(|| self.in_one_table(guard, read)).is_some() {
+            return;
         }
         for (key, place) in keys.iter().zip(out) {
             *place = self.read(*key, now_ms, guard);
         }
     }
 
-    fn read_overlapped<'g>(&'g self, keys: &[Key<'_>], now_ms: u64, guard: &'g Guard, out: &mut [Option<Entry<'g>>]) {
-        let table = self.table.load(guard);
+    /// `entry` is what looks at a key by itself: with its stripe held, or not.
+    fn read_overlapped<'g>(
+        &'g self,
+        table: &DbTable,
+        keys: &[Key<'_>],
+        entry: impl Fn(&'g Self, &DbTable, Key<'_>, u64, u64, &'g Guard) -> Option<Entry<'g>>,
+        now_ms: u64,
+        guard: &'g Guard,
+        out: &mut [Option<Entry<'g>>],
+    ) {
         for (run, out) in keys.chunks(RUN).zip(out.chunks_mut(RUN)) {
             let index = table.get(run[0].db).index();
             let (Some(index), true) = (index, run.iter().all(|key| key.db == run[0].db)) else {
                 for (key, place) in run.iter().zip(out) {
-                    *place = self.entry(table, *key, self.hash(key.name), now_ms, guard);
+                    *place = entry(self, table, *key, self.hash(key.name), now_ms, guard);
                 }
                 continue;
             };
@@ -152,14 +216,19 @@ impl Store {
                 }
             };
             index.get_batch(&hashes[..run.len()], guard, prefetch, is_match, &mut found[..run.len()]);
+            // Keys are read in their order. So once one was looked up again, those behind it are, too.
+            let mut again = false;
             for (i, (key, place)) in run.iter().zip(out).enumerate() {
                 *place = match (found[i], records[i]) {
-                    (None, _) if !damaged => None,
-                    (_, Some(record)) if record.kind == Kind::String && !record.expired(now_ms) => {
+                    (None, _) if !again && !damaged => None,
+                    (_, Some(record)) if !again && record.kind == Kind::String && !record.expired(now_ms) => {
                         self.entry_of(record, guard)
                     }
                     // Expired, long or perhaps damaged: the plain way knows what to do.
-                    _ => self.entry(table, *key, hashes[i], now_ms, guard),
+                    _ => {
+                        again = true;
+                        entry(self, table, *key, hashes[i], now_ms, guard)
+                    }
                 };
             }
         }
@@ -174,21 +243,20 @@ impl Store {
         let mut entries = vec![None; keys.len()];
         let mut sequences = Vec::with_capacity(numbers.len());
         for _ in 0..OPTIMISTIC_TRIES {
-            sequences.clear();
-            sequences.extend(numbers.iter().map(|&number| self.stripes.at(number).sequence()));
-            if sequences.iter().any(|sequence| sequence % 2 == 1) {
-                yield_now();
-                continue;
-            }
-            self.read_overlapped(keys, now_ms, guard, &mut entries);
-            // The index's loads are Acquire, so the counters read now are not older than the words.
-            if numbers.iter().zip(&sequences).all(|(&number, &seen)| self.stripes.at(number).sequence() == seen) {
+            let read = || {
+                let time_ms = self.expiry_time(now_ms);
+                self.in_one_table(guard, |table| {
+                    self.read_overlapped(table, keys, Self::entry, time_ms, guard, &mut entries);
+                });
+            };
+            if self.stripes.at_one_moment(&numbers, &mut sequences, read).is_some() {
                 return entries;
             }
         }
         // Writers keep coming: hold them off.
         let _held: Vec<_> = numbers.iter().map(|&number| self.stripes.at(number).lock()).collect();
-        self.read_overlapped(keys, now_ms, guard, &mut entries);
+        let table = self.table.load(guard);
+        self.read_overlapped(table, keys, Self::entry_held, self.expiry_time(now_ms), guard, &mut entries);
         entries
     }
 
@@ -202,39 +270,46 @@ impl Store {
         guard: &'g Guard,
         emit: &mut dyn FnMut(Entry<'g>),
     ) -> u64 {
-        let table = self.table.load(guard);
-        let Some(index) = table.get(db).index() else { return 0 };
-        index.scan(cursor, guard, |addr| {
-            let record = match try_record_at(&self.pool, addr) {
-                Ok(record) => record,
-                // Its name is not known.
-                Err(error) => return self.damaged_record_seen(addr, error),
-            };
-            let entry = self.entry_of(record, guard).filter(|entry| !entry.record.expired(now_ms)).or_else(|| {
-                // Expired, or a long string that was replaced since its head was found: the key itself may well be there.
-                let key = Key { db, name: record.key };
-                self.entry(table, key, self.hash(key.name), now_ms, guard)
-            });
-            // The name of a damaged one is not known.
-            if let Some(entry) = entry.filter(|entry| !entry.damaged) {
-                emit(entry);
-            }
-        })
+        self.stripes.wait_for_publishers();
+        // Shown only once it is sure that they were keys of this database.
+        let mut entries = Vec::new();
+        let next = self.in_one_table(guard, |table| {
+            entries.clear();
+            let Some(index) = table.get(db).index() else { return 0 };
+            index.scan(cursor, guard, |addr| {
+                let record = match try_record_at(&self.pool, addr) {
+                    Ok(record) => record,
+                    // Its name is not known.
+                    Err(error) => return self.damaged_record_seen(addr, error),
+                };
+                let entry = self.entry_of(record, guard).filter(|entry| !entry.record.expired(now_ms)).or_else(|| {
+                    // Expired, or a long string that was replaced since its head was found: the key itself may well be there.
+                    let key = Key { db, name: record.key };
+                    self.entry(table, key, self.hash(key.name), now_ms, guard)
+                });
+                // The name of a damaged one is not known.
+                entries.extend(entry.filter(|entry| !entry.damaged));
+            })
+        });
+        entries.into_iter().for_each(emit);
+        next
     }
 
     /// A random live key.
     pub fn random<'g>(&'g self, db: Db, now_ms: u64, guard: &'g Guard) -> Option<Entry<'g>> {
         // Expired keys that are not removed yet are passed over, but not for ever.
         const TRIES: usize = 100;
-        let index = self.table.load(guard).get(db).index()?;
-        for _ in 0..TRIES {
-            let addr = index.random(&mut self.random_source(), guard)?;
-            match self.entry_at(addr, guard) {
-                Some(entry) if !entry.record.expired(now_ms) => return Some(entry),
-                _ => {}
+        self.in_one_table(guard, |table| {
+            let index = table.get(db).index()?;
+            for _ in 0..TRIES {
+                let addr = index.random(&mut self.random_source(), guard)?;
+                match self.entry_at(addr, guard) {
+                    Some(entry) if !entry.record.expired(now_ms) => return Some(entry),
+                    _ => {}
+                }
             }
-        }
-        None
+            None
+        })
     }
 
     /// A generator of its own for each call, seeded by the system.

@@ -4,11 +4,11 @@
 //! stripe's own counter, so no global one is needed; a key never changes its stripe within a pool's life.
 //!
 //! Readers rely on the sequence counter:
-//! - A writer of one key adds 2 just before it publishes. A reader that finds a counter even and unchanged around its reads has
-//!   seen nothing that was published in between.
-//! - A writer of several keys makes the counters of all its stripes odd, publishes everything, and makes them even again. A reader
-//!   waits for an odd counter, so it never sees half of such a write. [`Stripes::exclusive`] tells at the cost of one shared load
-//!   whether there is such a writer at all.
+//! - A writer makes the counter odd, publishes, and makes it even again. A reader that finds the counters of several stripes even and unchanged
+//!   around its reads has seen them all as of one moment. (One step, before or after, is not enough: two writers that have both taken theirs
+//!   and then publish during the reads would go unnoticed.)
+//! - A writer of several keys does so with all its stripes at once, and [`Stripes::exclusive`] tells meanwhile, at the cost of one shared load,
+//!   that there is such a writer. Then readers of one key wait for an even counter, too, so nobody sees half of such a write.
 
 use crate::base::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::base::sync::{Mutex, MutexGuard, PoisonError, TryLockError, yield_now};
@@ -74,21 +74,25 @@ impl Stripe {
         self.sequence.load(Ordering::Acquire)
     }
 
-    /// Says that one word of this stripe is about to be published. The stripe is held, so nobody else changes the counter.
+    /// From even to odd, or back. The stripe is held, so nobody else changes the counter.
     #[inline]
-    fn step(&self, by: u64) {
-        let next = self.sequence.load(Ordering::Relaxed) + by;
+    fn step(&self) {
+        let next = self.sequence.load(Ordering::Relaxed) + 1;
+        // Release, for the second step: who sees it sees what was published before.
         self.sequence.store(next, Ordering::Release);
     }
 
-    /// Before one key is published.
+    /// Runs `publish`, which changes one key of this stripe. The stripe is held.
     #[inline]
-    pub fn publishing_one(&self) {
-        self.step(2);
-        // A reader that sees the word published after this sees the counter too: the index stores its words with Release.
+    pub fn publishing_one<R>(&self, publish: impl FnOnce() -> R) -> R {
+        self.step();
+        // A reader that sees the word published now sees the odd counter too: the index stores its words with Release.
+        let result = publish();
+        self.step();
+        result
     }
 
-    /// Waits until no writer of several keys is publishing here.
+    /// Waits until nobody is publishing here.
     #[inline]
     pub fn wait_for_publisher(&self) {
         // Ends: a publisher works without waiting for anyone.
@@ -188,17 +192,62 @@ impl Stripes {
         (word, word as u32 != 0)
     }
 
+    /// Before a key of stripe `number` is looked up by itself: waits while a write of several keys is being published there. One shared load when
+    /// there is none.
+    #[inline]
+    pub fn before_reading(&self, number: u32) {
+        if self.exclusive().1 {
+            self.at(number).wait_for_publisher();
+        }
+    }
+
+    /// What `read` finds, unless a write of several keys was being published meanwhile, of which it may have seen half.
+    #[inline]
+    pub fn undisturbed<R>(&self, read: impl FnOnce() -> R) -> Option<R> {
+        let before = self.exclusive();
+        if before.1 {
+            return None;
+        }
+        let found = read();
+        (self.exclusive() == before).then_some(found)
+    }
+
+    /// What `read` finds, if all that it looks at on the stripes `numbers` was so at one moment: if nobody published there meanwhile. `sequences` is
+    /// scratch.
+    pub fn at_one_moment<R>(&self, numbers: &[u32], sequences: &mut Vec<u64>, read: impl FnOnce() -> R) -> Option<R> {
+        sequences.clear();
+        sequences.extend(numbers.iter().map(|&number| self.at(number).sequence()));
+        if sequences.iter().any(|sequence| sequence % 2 == 1) {
+            yield_now();
+            return None;
+        }
+        let found = read();
+        // The index's loads are Acquire, so the counters read now are not older than the words: whoever published one of them has made its
+        // counter odd before.
+        let unchanged = numbers.iter().zip(sequences).all(|(&number, seen)| self.at(number).sequence() == *seen);
+        unchanged.then_some(found)
+    }
+
+    /// Waits until every write of several keys that is being published now is published: for a reader that does not know which stripes it will look
+    /// at. One shared load when there is none.
+    #[inline]
+    pub fn wait_for_publishers(&self) {
+        if self.exclusive().1 {
+            self.stripes.iter().for_each(Stripe::wait_for_publisher);
+        }
+    }
+
     /// Runs `publish` while readers wait on all of `numbers`, which the caller holds.
     pub fn publishing_many(&self, numbers: impl Iterator<Item = u32> + Clone, publish: impl FnOnce()) {
         self.exclusive.fetch_add((1 << 32) | 1, Ordering::AcqRel);
         for number in numbers.clone() {
-            self.at(number).step(1);
+            self.at(number).step();
         }
         // The counters are odd before any word changes, for every observer.
         fence(Ordering::SeqCst);
         publish();
         for number in numbers {
-            self.at(number).step(1);
+            self.at(number).step();
         }
         self.exclusive.fetch_sub(1, Ordering::AcqRel);
     }

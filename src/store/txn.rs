@@ -135,6 +135,7 @@ impl Store {
         worker.objects.clear();
         // Loaded with stripes held: FLUSHDB and SWAPDB replace it only while they hold all.
         let table = self.table.load(guard);
+        let now_ms = self.expiry_time(now_ms);
         Txn { store: self, worker, guard, table, held, now_ms, first: (0, 0, 0), frees: true, independent: false }
     }
 
@@ -200,7 +201,7 @@ impl<'a> Txn<'a> {
     /// The live entry of `key`, as it was before this transaction.
     pub fn get(&self, key: Key<'_>) -> Option<Entry<'a>> {
         let hash = self.hash(key.name);
-        self.store.entry(self.table, key, hash, self.now_ms, self.guard)
+        self.store.entry_held(self.table, key, hash, self.now_ms, self.guard)
     }
 
     fn hash(&self, name: &[u8]) -> u64 {
@@ -505,21 +506,20 @@ impl<'a> Txn<'a> {
         let staged = std::mem::take(&mut self.worker.staged);
         // Half-published is a state that nobody may see: a panic here would leave it behind unlocked stripes.
         let stop = AbortOnUnwind;
-        let changes = std::mem::take(&mut self.worker.objects);
-        for change in changes {
-            self.publish_object(change, at);
-        }
+        let store = self.store;
         if staged.len() == 1 || self.independent || mutant::active(Mutant::PublishWithoutMark) {
             for one in &staged {
-                self.store.stripes.at(one.stripe).publishing_one();
-                self.publish_key(one, &staged, at);
+                store.stripes.at(one.stripe).publishing_one(|| {
+                    self.publish_objects(at);
+                    self.publish_key(one, &staged, at);
+                });
             }
         } else {
             let mut numbers: Vec<u32> = staged.iter().map(|one| one.stripe).collect();
             numbers.sort_unstable();
             numbers.dedup();
-            let store = self.store;
             store.stripes.publishing_many(numbers.iter().copied(), || {
+                self.publish_objects(at);
                 for one in &staged {
                     self.publish_key(one, &staged, at);
                 }
@@ -553,6 +553,14 @@ impl<'a> Txn<'a> {
         }
         if new.kind != Kind::Tombstone {
             count_in(pool, keyspace, stripe, held, one.hash, addr);
+        }
+    }
+
+    /// The objects of the batch that were not published yet. Who has their heads from before sees the new contents from here on.
+    #[inline]
+    fn publish_objects(&mut self, at: u64) {
+        for change in std::mem::take(&mut self.worker.objects) {
+            self.publish_object(change, at);
         }
     }
 
