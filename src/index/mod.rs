@@ -54,6 +54,7 @@ mod iter;
 mod maintain;
 mod overflow;
 mod probe;
+#[cfg_attr(feature = "loom", path = "../../tests/loom/src/raw.rs")]
 mod raw;
 mod resize;
 mod sync;
@@ -75,7 +76,11 @@ use sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use word::{Header, Tag, Word};
 
 /// Rows (buckets of one stripe) of the smallest table.
+#[cfg(not(feature = "loom"))]
 const BASE_ROWS: u32 = 16;
+/// So few that a few keys make it grow.
+#[cfg(feature = "loom")]
+const BASE_ROWS: u32 = 2;
 const BASE_ROW_BITS: u32 = BASE_ROWS.ilog2();
 
 /// Most stripes: 2^16.
@@ -87,7 +92,10 @@ const MAX_ROWS: u32 = 1 << (BASE_ROW_BITS + word::TAG_BITS);
 /// A stripe grows when it has more than LOAD_NUM / LOAD_DEN = 4.8 keys per bucket. That is 13.3 bytes a key in main buckets, 1.6 in
 /// overflow buckets (which hold 7 % of the keys), and 1 for the rows by which the highest stripe is ahead of the others: under
 /// 17 bytes a key from 10 million keys on. 4.2 would be 18 bytes and 5 % in overflow buckets.
+#[cfg(not(feature = "loom"))]
 const LOAD_NUM: u64 = 48;
+#[cfg(feature = "loom")]
+const LOAD_NUM: u64 = 10;
 const LOAD_DEN: u64 = 10;
 
 /// A stripe's hint is rewritten when it is off by more than one part in this many.

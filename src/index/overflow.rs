@@ -19,7 +19,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { lowest: AtomicU32::new(0), extent: AtomicU32::new(0) }
     }
 

@@ -53,7 +53,7 @@ impl Tag {
     }
 
     /// Whether `raw`, the value of a slot, has this tag. A free slot has tag 0.
-    #[cfg(any(test, miri, not(target_arch = "x86_64")))]
+    #[cfg(any(test, miri, feature = "loom", not(target_arch = "x86_64")))]
     pub(super) fn is_in(self, raw: u64) -> bool {
         (raw ^ self.0) >> TAG_SHIFT == 0
     }

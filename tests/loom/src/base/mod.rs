@@ -1,0 +1,10 @@
+//! The words that all layers share, without what needs an operating system.
+
+#[path = "../../../../src/base/addr.rs"]
+mod addr;
+#[path = "../../../../src/base/mutant.rs"]
+pub mod mutant;
+#[path = "../../../../src/base/sync/mod.rs"]
+pub mod sync;
+
+pub use addr::{LogAddr, SegmentId};

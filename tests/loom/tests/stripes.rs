@@ -1,0 +1,152 @@
+//! The counters and the mark of the stripes, as the store's readers use them. A word beside them stands for a key's word in the index: it is stored
+//! with Release and loaded with Acquire, as those are.
+
+use fencepost_loom::stripes::Stripes;
+use loom::sync::Arc;
+use loom::sync::atomic::Ordering::{Acquire, Release, SeqCst};
+use loom::sync::atomic::{AtomicU64, fence};
+use loom::thread::{spawn, yield_now};
+
+/// Two keys on two stripes.
+struct Two {
+    stripes: Stripes,
+    words: [AtomicU64; 2],
+}
+
+impl Two {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { stripes: Stripes::new(2), words: Default::default() })
+    }
+
+    /// As a transaction of one key publishes.
+    fn write_one(&self, key: usize) {
+        let stripe = self.stripes.at(key as u32);
+        let _held = stripe.lock();
+        stripe.publishing_one(|| self.words[key].store(1, Release));
+    }
+
+    /// As a transaction of several keys publishes.
+    fn write_both(&self) {
+        let _held = [self.stripes.at(0).lock(), self.stripes.at(1).lock()];
+        self.stripes.publishing_many([0, 1].into_iter(), || self.words.iter().for_each(|word| word.store(1, Release)));
+    }
+
+    fn load(&self, key: usize) -> u64 {
+        // The fence stands for what x86-64 does anyway: all see the stores of others in one order. The language alone lets two readers see the stores
+        // of two writers in different orders.
+        fence(SeqCst);
+        self.words[key].load(Acquire)
+    }
+
+    /// As `Store::read`.
+    fn read(&self, key: usize) -> u64 {
+        self.stripes.before_reading(key as u32);
+        self.load(key)
+    }
+
+    /// As `Store::read_many`.
+    fn read_both(&self) -> Option<[u64; 2]> {
+        self.stripes.at_one_moment(&[0, 1], &mut Vec::new(), || [self.load(0), self.load(1)])
+    }
+}
+
+fn check(bound: Option<usize>, test: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = bound;
+    model.check(test);
+}
+
+#[test]
+fn half_of_a_write_of_two_keys_is_not_seen_by_reads_one_after_the_other() {
+    for order in [[0, 1], [1, 0]] {
+        check(None, move || {
+            let two = Two::new();
+            let writer = spawn({
+                let two = Arc::clone(&two);
+                move || two.write_both()
+            });
+            let [first, second] = order;
+            if two.read(first) == 1 {
+                assert_eq!(two.read(second), 1, "half a write");
+            }
+            writer.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn half_of_a_write_of_two_keys_is_not_seen_by_reads_of_two_threads() {
+    check(Some(3), || {
+        let two = Two::new();
+        let writer = spawn({
+            let two = Arc::clone(&two);
+            move || two.write_both()
+        });
+        let reader = spawn({
+            let two = Arc::clone(&two);
+            move || two.read(1)
+        });
+        // What one thread was told the other one knows.
+        if reader.join().unwrap() == 1 {
+            assert_eq!(two.read(0), 1, "half a write");
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn half_of_a_write_of_two_keys_is_not_seen_by_overlapped_reads() {
+    check(None, || {
+        let two = Two::new();
+        let writer = spawn({
+            let two = Arc::clone(&two);
+            move || two.write_both()
+        });
+        if let Some([a, b]) = two.stripes.undisturbed(|| [two.load(0), two.load(1)]) {
+            assert_eq!(a, b, "half a write");
+        }
+        if let Some([a, b]) = two.read_both() {
+            assert_eq!(a, b, "half a write");
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn two_keys_are_read_as_of_one_moment() {
+    check(Some(3), || {
+        let two = Two::new();
+        let writers = [0, 1].map(|key| {
+            let two = Arc::clone(&two);
+            spawn(move || two.write_one(key))
+        });
+        let both = spawn({
+            let two = Arc::clone(&two);
+            move || two.read_both()
+        });
+        // Whoever sees the first key written and then the second one not has seen the first one written first.
+        let (a, b) = (two.read(0), two.read(1));
+        let both = both.join().unwrap();
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        assert!(!((a, b) == (1, 0) && both == Some([0, 1])), "the second key was seen first");
+    });
+}
+
+#[test]
+fn what_was_written_is_seen_when_the_writer_has_let_go() {
+    check(None, || {
+        let two = Two::new();
+        let writer = spawn({
+            let two = Arc::clone(&two);
+            move || two.write_one(0)
+        });
+        let sequence = loop {
+            match two.stripes.at(0).sequence() {
+                done @ 2 => break done,
+                _ => yield_now(),
+            }
+        };
+        assert_eq!((sequence, two.load(0), two.read_both()), (2, 1, Some([1, 0])));
+        writer.join().unwrap();
+    });
+}
