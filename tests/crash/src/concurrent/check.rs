@@ -12,8 +12,8 @@
 //! A history that goes over several crashes is checked part by part, each starting from the read-out before it: what was pending at a crash
 //! has happened by then, or never does.
 //!
-//! Expiry: a call happens at the time it was given when it began. It finds no key whose deadline has passed by then, and such a key is gone from there
-//! on, so a reply that showed a key as expired keeps it from coming back.
+//! Expiry: a call happens at one moment between the time it was given when it began and the time it was answered at. It finds no key whose
+//! deadline has passed by then, and such a key is gone from there on, so a reply that showed a key as expired keeps it from coming back.
 //!
 //! The search is that of Wing and Gong, with Lowe's memory of states already refused, on each group of keys by itself: linearizability is
 //! local, so only keys that one call or one pipeline touches together must be looked at together.
@@ -70,7 +70,7 @@ impl Refusal {
 /// [`Refusal`], if there is no such order.
 ///
 /// # Panics
-/// If more than 64 calls must be looked at together, or the model does not know a command: the workload must not ask for that.
+/// If more than 128 calls must be looked at together, or the model does not know a command: the workload must not ask for that.
 pub fn check(start: &Contents, calls: &[Call], position: usize, end: &ReadOut) -> Result<(), Refusal> {
     for group in groups(start, calls, position, &end.contents) {
         let mut search = Search::new(calls, position, end, &group);
@@ -161,27 +161,27 @@ fn model_of(contents: &Contents, keys: &[KeyId]) -> Model {
 struct Search<'a> {
     calls: Vec<&'a Call>,
     /// For each call the calls that come before it, as bits.
-    before: Vec<u64>,
+    before: Vec<u128>,
     /// The calls that were answered, as bits.
-    answered: u64,
+    answered: u128,
     keys: &'a [KeyId],
     end: &'a ReadOut,
     /// What was tried in vain: calls done, and the state then.
-    refused: HashSet<(u64, Model)>,
+    refused: HashSet<(u128, Model)>,
     order: Vec<usize>,
     longest: Vec<usize>,
 }
 
 impl<'a> Search<'a> {
     fn new(all: &'a [Call], position: usize, end: &'a ReadOut, group: &'a Group) -> Self {
-        assert!(group.calls.len() <= 64, "{} calls on one group of keys", group.calls.len());
+        assert!(group.calls.len() <= 128, "{} calls on one group of keys", group.calls.len());
         let calls: Vec<&Call> = group.calls.iter().map(|&i| &all[i]).collect();
         let precedes = |a: usize, b: usize| {
             let answered_first = all[a].is_answered(position) && all[a].returned < all[b].invoked;
             answered_first || all[b].after == Some(a)
         };
         let bits = |test: &dyn Fn(usize) -> bool| {
-            group.calls.iter().enumerate().fold(0u64, |bits, (bit, &i)| bits | u64::from(test(i)) << bit)
+            group.calls.iter().enumerate().fold(0u128, |bits, (bit, &i)| bits | u128::from(test(i)) << bit)
         };
         let before = group.calls.iter().map(|&b| bits(&|a| precedes(a, b))).collect();
         let answered = bits(&|i| all[i].is_answered(position));
@@ -190,7 +190,7 @@ impl<'a> Search<'a> {
     }
 
     /// Whether the order so far, which did the calls `done` and led to `state`, can be completed.
-    fn extend(&mut self, done: u64, state: &Model) -> bool {
+    fn extend(&mut self, done: u128, state: &Model) -> bool {
         if done & self.answered == self.answered && self.is_end(state) {
             return true;
         }
@@ -204,26 +204,45 @@ impl<'a> Search<'a> {
             if done & 1 << i != 0 || self.before[i] & !done != 0 {
                 continue;
             }
-            let Some(next) = self.after(state, i) else { continue };
-            self.order.push(i);
-            if self.extend(done | 1 << i, &next) {
-                return true;
+            for at_ms in self.moments(state, i) {
+                let Some(next) = self.after(state, i, at_ms) else { continue };
+                self.order.push(i);
+                if self.extend(done | 1 << i, &next) {
+                    return true;
+                }
+                self.order.pop();
             }
-            self.order.pop();
         }
         false
     }
 
-    /// The state after call `i`, if its reply, where there was one, is what the model says.
-    fn after(&self, state: &Model, i: usize) -> Option<Model> {
+    /// The times that call `i` may happen at and that make a difference: when it began, and each deadline that came until it was answered.
+    fn moments(&self, state: &Model, i: usize) -> Vec<i64> {
+        let call = self.calls[i];
+        let now_ms = call.now_ms as i64;
+        let keys = match &call.touches {
+            Touches::Keys(keys) => keys,
+            Touches::All => self.keys,
+        };
+        let deadlines = keys.iter().filter_map(|(db, key)| state.lookup(*db, key)?.1);
+        let mut moments: Vec<i64> = deadlines.filter(|&at| at > now_ms && at as u64 <= call.until_ms).collect();
+        moments.push(now_ms);
+        moments.sort_unstable();
+        moments.dedup();
+        moments
+    }
+
+    /// The state after call `i`, if its reply, where there was one, is what the model says when expiry has come to `at_ms`.
+    fn after(&self, state: &Model, i: usize, at_ms: i64) -> Option<Model> {
         let call = self.calls[i];
         let mut next = state.clone();
-        let now_ms = call.now_ms as i64;
         match &call.touches {
-            Touches::Keys(keys) => keys.iter().for_each(|(db, key)| next.expire_if_due(*db, key, now_ms)),
-            Touches::All => next.expire_all_due(now_ms),
+            Touches::Keys(keys) => keys.iter().for_each(|(db, key)| next.expire_if_due(*db, key, at_ms)),
+            Touches::All => next.expire_all_due(at_ms),
         }
         next.select_database(call.db);
+        // What the command sets for so long, it sets from when it began.
+        let now_ms = call.now_ms as i64;
         let expected = next.apply(&call.command, now_ms).expect("the workload asks only for what the model knows");
         // So that equal states are equal.
         next.select_database(0);

@@ -44,8 +44,10 @@ pub struct Call {
     pub client: usize,
     /// The database that its keys are in.
     pub db: usize,
-    /// The time that the command goes by, Unix milliseconds.
+    /// The time that the command was given when it began, Unix milliseconds.
     pub now_ms: u64,
+    /// The time when it was answered; `u64::MAX` if it never was.
+    pub until_ms: u64,
     /// The command.
     pub command: Command,
     /// Which keys it is about.
@@ -74,8 +76,8 @@ impl Call {
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Call { op, client, db, invoked, returned, .. } = self;
-        write!(f, "client {client}, operation {op:2}, db {db}, events {invoked}..")?;
+        let Call { op, client, db, now_ms, invoked, returned, .. } = self;
+        write!(f, "client {client}, operation {op:4}, at {now_ms}, db {db}, events {invoked}..")?;
         match (&self.reply, *returned) {
             (Some(reply), usize::MAX) => write!(f, ", {} -> never sent: {reply:?}", show(&self.command)),
             (Some(reply), returned) => write!(f, "{returned}, {} -> {reply:?}", show(&self.command)),

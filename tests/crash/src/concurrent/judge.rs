@@ -133,6 +133,7 @@ impl<'a> Judge<'a> {
                 client: 0,
                 db,
                 now_ms,
+                until_ms: now_ms,
                 command,
                 touches,
                 invoked,

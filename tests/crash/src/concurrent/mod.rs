@@ -16,6 +16,9 @@ mod run;
 mod schedule;
 mod workload;
 
+#[cfg(test)]
+mod regressions;
+
 use fencepost::command::Shared;
 use fencepost_harness::Seed;
 use judge::{Fault, Judge};
@@ -24,6 +27,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use workload::Workload;
 
 /// How much to explore.
 #[derive(Clone, Copy, Debug)]
@@ -147,7 +151,8 @@ pub fn replay(token: Token) -> Outcome {
 }
 
 fn one(seed: u64, only: Option<Token>, budget: &Budget, shared: &Arc<Shared>, outcome: &mut Outcome) {
-    let run = run::run(seed, &Token { seed, cut: None }.to_string(), shared);
+    let workload = Workload::draw(seed, engine::keys());
+    let run = run::run(workload, seed, &Token { seed, cut: None }.to_string(), shared);
     outcome.steps += run.steps;
     if run.was_full {
         outcome.left_out += 1;

@@ -45,6 +45,7 @@ struct Operation {
     worker: usize,
     db: usize,
     now_ms: u64,
+    until_ms: u64,
     asked: Asked,
     /// Empty while it is not answered.
     replies: Vec<Frame>,
@@ -78,7 +79,7 @@ impl Stage {
         let mut operations = self.operations();
         let now_ms = self.store.clock().now_ms();
         for (id, asked) in (first..).zip(asked) {
-            operations.push(Operation { id, worker, db, now_ms, asked, replies: Vec::new() });
+            operations.push(Operation { id, worker, db, now_ms, until_ms: u64::MAX, asked, replies: Vec::new() });
         }
         now_ms
     }
@@ -86,6 +87,7 @@ impl Stage {
     fn answer(&self, id: u64, replies: Vec<Frame>) {
         if let Some(operation) = self.operations().iter_mut().find(|operation| operation.id == id) {
             operation.replies = replies;
+            operation.until_ms = self.store.clock().now_ms();
         }
     }
 
@@ -142,12 +144,12 @@ impl Stage {
     }
 }
 
-/// Runs the schedule of a seed. `name` is what its threads are called, so that a panic's message names it.
+/// Runs a workload under the schedule of a seed. `name` is what its threads are called, so that a panic's message names it.
 ///
 /// # Panics
 /// If an empty pool does not open.
-pub fn run(seed: u64, name: &str, shared: &Arc<Shared>) -> Run {
-    let Workload { theme, before, workers } = Workload::draw(seed, keys());
+pub fn run(workload: Workload, seed: u64, name: &str, shared: &Arc<Shared>) -> Run {
+    let Workload { theme, before, workers } = workload;
     let recorder = Recorder::new(RecorderOptions::default());
     let hook = Arc::new(Both(Arc::new(SwitchPoints), Arc::clone(&recorder) as _));
     let store = recover(empty_pool(), START_MS, Some(hook)).expect("an empty pool opens");
@@ -230,13 +232,14 @@ fn calls_of(operations: &[Operation], trace: &Trace) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
     let mut places: BTreeMap<u64, usize> = BTreeMap::new();
     for operation in operations {
-        let Operation { id: op, worker: client, db, now_ms, asked, replies } = operation;
+        let Operation { id: op, worker: client, db, now_ms, until_ms, asked, replies } = operation;
         let Some(&(invoked, returned)) = times.get(op) else { continue };
         let call = |command: Command, reply: Option<Frame>, after| Call {
             op: *op,
             client: *client,
             db: *db,
             now_ms: *now_ms,
+            until_ms: *until_ms,
             touches: Touches::of(*db, &command),
             command,
             invoked,

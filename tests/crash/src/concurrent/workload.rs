@@ -54,11 +54,13 @@ pub enum Theme {
     LongValues,
     /// Requests that arrive together.
     Pipelines,
+    /// Two writers of a key each, one who looks at both at once, and one who looks at one after the other.
+    Snapshots,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 7] = [
+    pub const ALL: [Theme; 8] = [
         Theme::Registers,
         Theme::ManyKeys,
         Theme::Expiry,
@@ -66,6 +68,7 @@ impl Theme {
         Theme::Scans,
         Theme::LongValues,
         Theme::Pipelines,
+        Theme::Snapshots,
     ];
 }
 
@@ -76,14 +79,14 @@ impl Workload {
         let theme = *rng.pick(&Theme::ALL);
         let used = match theme {
             Theme::Registers => 1 + rng.below(2),
-            Theme::Expiry | Theme::LongValues => 2,
+            Theme::Expiry | Theme::LongValues | Theme::Snapshots => 2,
             _ => 2 + rng.below(2),
         };
         let numbers = rng.one_in(3);
         let mut draw = Draw { rng, theme, keys: &keys[..used as usize], numbers, values: 0 };
         let before = draw.before();
-        let workers = 2 + draw.rng.below(3);
-        let mut workers: Vec<Vec<Step>> = (0..workers).map(|_| draw.worker()).collect();
+        let workers = if theme == Theme::Snapshots { 4 } else { 2 + draw.rng.below(3) };
+        let mut workers: Vec<Vec<Step>> = (0..workers).map(|number| draw.worker(number)).collect();
         let background = draw.background();
         if !background.is_empty() {
             workers.truncate(3);
@@ -163,8 +166,26 @@ impl Draw<'_> {
         before
     }
 
-    fn worker(&mut self) -> Vec<Step> {
-        (0..3 + self.rng.below(4)).map(|_| self.step()).collect()
+    fn worker(&mut self, number: u64) -> Vec<Step> {
+        if self.theme == Theme::Snapshots {
+            return self.snapshots(number);
+        }
+        // A pipeline is several commands.
+        let steps = if self.theme == Theme::Pipelines { 2 + self.rng.below(2) } else { 3 + self.rng.below(4) };
+        (0..steps).map(|_| self.step()).collect()
+    }
+
+    fn snapshots(&mut self, number: u64) -> Vec<Step> {
+        let (a, b) = self.two_keys();
+        let lines: Vec<String> = match number {
+            0 | 1 => {
+                let key = self.keys[number as usize].clone();
+                (0..3).map(|_| format!("SET {key} {}", self.value())).collect()
+            }
+            2 => (0..2).map(|_| format!("MGET {a} {b}")).collect(),
+            _ => (0..2).flat_map(|_| [format!("GET {a}"), format!("GET {b}")]).collect(),
+        };
+        lines.into_iter().map(|line| Step::Requests(0, vec![words(line)])).collect()
     }
 
     fn background(&mut self) -> Vec<Step> {
@@ -206,6 +227,7 @@ impl Draw<'_> {
             Theme::Databases => self.databases(),
             Theme::Scans => self.scans(),
             Theme::LongValues => self.long(),
+            Theme::Snapshots => self.many_keys(),
         }
     }
 

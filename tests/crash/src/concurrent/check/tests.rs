@@ -16,18 +16,8 @@ fn call_at(now_ms: u64, (invoked, returned): (usize, usize), line: &str, reply: 
     let words: Vec<&str> = line.split(' ').collect();
     let command = command(&words);
     let touches = Touches::of(0, &command);
-    Call {
-        op: 0,
-        client: 0,
-        db: 0,
-        now_ms,
-        command,
-        touches,
-        invoked,
-        returned,
-        reply: Some(reply.into()),
-        after: None,
-    }
+    let reply = Some(reply.into());
+    Call { op: 0, client: 0, db: 0, now_ms, until_ms: now_ms, command, touches, invoked, returned, reply, after: None }
 }
 
 /// A call that was never answered.
@@ -292,6 +282,11 @@ fn an_expired_key_that_was_missed_stays_away() {
     assert!(check(&dead(1_200), &[], END, &end(&dead(1_200), 1_100)).is_ok());
     assert!(check(&dead(1_200), &[], END, &end(&Contents::new(), 1_100)).is_err(), "too early");
     assert!(check(&dead(1_200), &[], END, &end(&Contents::new(), 1_200)).is_ok());
+    // A call at whose beginning the key was not due may have found it gone when it was answered, or alive.
+    let slow = |reply: Frame| [Call { until_ms: 1_300, ..call_at(1_000, (0, 1), "GET a", reply) }];
+    assert!(check(&dead(1_200), &slow(nil()), END, &end(&Contents::new(), 1_300)).is_ok());
+    assert!(check(&dead(1_200), &slow(bulk("1")), END, &end(&Contents::new(), 1_300)).is_ok());
+    assert!(check(&dead(1_301), &slow(nil()), END, &end(&Contents::new(), 1_301)).is_err());
     // One who came later with an older time does not find it either.
     let later = [missed[0].clone(), call_at(1_100, (2, 3), "PERSIST a", int(1))];
     assert!(

@@ -1,0 +1,106 @@
+//! What concurrent histories have found in the engine: each as the smallest workload that shows it, under schedules enough that it
+//! showed before it was mended.
+
+use super::engine;
+use super::judge::Judge;
+use super::run::run;
+use super::workload::{Step, Theme, Workload};
+use fencepost_harness::{Command, command};
+
+fn words(line: &str) -> Command {
+    // Keys are written as `a`, `b`, `c`; their names are those on different stripes.
+    let name = |word: &str| match word {
+        "a" => engine::keys()[0].clone(),
+        "b" => engine::keys()[1].clone(),
+        "c" => engine::keys()[2].clone(),
+        word => word.to_owned(),
+    };
+    command(&line.split(' ').map(name).collect::<Vec<_>>())
+}
+
+/// Requests on database 0, one after the other.
+fn one_by_one(lines: &[&str]) -> Vec<Step> {
+    lines.iter().map(|line| Step::Requests(0, vec![words(line)])).collect()
+}
+
+/// Requests on database 0 that arrive together.
+fn together(lines: &[&str]) -> Vec<Step> {
+    vec![Step::Requests(0, lines.iter().map(|line| words(line)).collect())]
+}
+
+/// Runs the workload under so many schedules, and cuts each a few times. The number of the first that is wrong, and what is.
+fn first_wrong(schedules: u64, before: &[&str], workers: &[Vec<Step>]) -> Option<(u64, String)> {
+    let shared = engine::shared();
+    (0..schedules).find_map(|seed| {
+        let before = before.iter().map(|line| (0, words(line))).collect();
+        let workload = Workload { theme: Theme::Registers, before, workers: workers.to_vec() };
+        let run = run(workload, seed, &format!("schedule {seed}"), &shared);
+        let mut judge = Judge::new(&run, seed, &shared);
+        let fault = judge.without_crash().or_else(|| judge.explore(2))?;
+        Some((seed, format!("{}{}", fault.1, run.schedule)))
+    })
+}
+
+fn holds(schedules: u64, before: &[&str], workers: &[Vec<Step>]) {
+    if let Some((seed, text)) = first_wrong(schedules, before, workers) {
+        panic!("schedule {seed}:\n{text}");
+    }
+}
+
+/// A reader was told that a key had expired while a writer, who had begun before, gave it an endless life.
+#[test]
+fn a_key_that_was_missed_as_expired_is_not_persisted_afterwards() {
+    let workers = [one_by_one(&["PERSIST a"]), vec![Step::Tick(20)], one_by_one(&["GET a", "GET a"])];
+    holds(300, &["SET a 1 PX 10"], &workers);
+}
+
+/// The background had removed a key as expired; a command that had begun before found another one, with an earlier deadline, alive.
+#[test]
+fn two_keys_expire_in_their_order_for_a_command_that_began_before() {
+    let workers = [one_by_one(&["MGET a b"]), vec![Step::Tick(20), Step::Expire]];
+    holds(300, &["SET a 1 PX 10", "SET b 1 PX 5"], &workers);
+}
+
+/// SCAN did not wait for a write of several keys that was being published.
+#[test]
+fn scans_never_show_half_of_a_write_of_several_keys() {
+    let workers = [one_by_one(&["MSET a 1 b 1"]), vec![Step::Scan(0), Step::Scan(0)]];
+    holds(300, &[], &workers);
+    holds(300, &["SET a 1", "SET b 1"], &[one_by_one(&["DEL a b"]), vec![Step::Scan(0), Step::Scan(0)]]);
+}
+
+/// GETs that run together were not read in their order when one of them had to look twice.
+#[test]
+fn reads_that_run_together_go_forward() {
+    let reader = together(&["GET a", "GET b", "GET c", "GET a"]);
+    let workers = [reader, one_by_one(&["SET c 2", "SET b 2", "SET a 2"]), one_by_one(&["DEL a", "DEL c"])];
+    holds(600, &["SET b 1"], &workers);
+    holds(600, &["SET a 1", "SET b 1", "SET c 1"], &workers);
+}
+
+/// The counter of a stripe stepped before its word was published, so a reader of several keys could find it unchanged around the change.
+#[test]
+fn two_keys_are_read_as_of_one_moment() {
+    let workers = [
+        one_by_one(&["SET a 1"]),
+        one_by_one(&["SET b 1"]),
+        one_by_one(&["MGET a b"]),
+        one_by_one(&["GET a", "GET b"]),
+    ];
+    holds(4_000, &[], &workers);
+}
+
+/// A flushed database was taken apart while a reader of several keys was in it.
+#[test]
+fn a_flushed_database_is_seen_whole_or_not_at_all() {
+    let workers = [one_by_one(&["FLUSHDB"]), vec![Step::Reap, Step::Reap], one_by_one(&["MGET a b"])];
+    holds(600, &["SET a 1", "SET b 1"], &workers);
+}
+
+/// A reader that had looked up which keyspace its database is read from it after a swap, and found what had been written to the other database.
+#[test]
+fn a_swapped_database_is_not_read_for_the_other_one() {
+    let write = vec![Step::Requests(1, vec![words("SET a later")])];
+    let workers = [one_by_one(&["GET a"]), [one_by_one(&["SWAPDB 0 1"]), write].concat()];
+    holds(600, &["SET a 1"], &workers);
+}
