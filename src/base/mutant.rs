@@ -46,6 +46,8 @@ mutants! {
     SuperblockNotFenced = "superblock-not-fenced",
     /// The checksum of a superblock copy is not verified.
     SuperblockUnchecked = "superblock-unchecked",
+    /// Of two whole superblock copies the one of the lower generation counts.
+    OlderSuperblockWins = "older-superblock-wins",
     /// The superblock of a new pool is written before the segment headers are durable.
     CreationUnordered = "creation-unordered",
     /// A segment's new incarnation is not made durable before it is appended to.
@@ -66,6 +68,8 @@ mutants! {
     FenceByAnotherThread = "fence-by-another-thread",
     /// A batch whose header is whole is accepted whatever its checksum says.
     BatchUnchecked = "batch-unchecked",
+    /// The check of a batch's header is not verified before the checksum of the whole batch is.
+    BatchHeadUnchecked = "batch-head-unchecked",
     /// A batch's checksum leaves out its last line.
     BatchCheckShort = "batch-check-short",
     /// A batch's checks are not seeded with its offset.

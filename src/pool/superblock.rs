@@ -27,7 +27,11 @@ pub(super) fn read_pair(region: &Region, path: &Path) -> Result<Superblock, Pool
     };
     let copies = [copy(0), copy(1)];
     let faults = [copies[0].as_ref().err().copied(), copies[1].as_ref().err().copied()];
-    let current = copies.into_iter().flatten().max_by_key(|superblock| superblock.generation);
+    let current =
+        copies.into_iter().flatten().max_by_key(|superblock| match mutant::active(Mutant::OlderSuperblockWins) {
+            false => superblock.generation,
+            true => u64::MAX - superblock.generation,
+        });
     let Some(current) = current else { return Err(refusal(faults, path)) };
     if region.len() < current.pool_bytes {
         return Err(PoolError::Short { path: path.to_path_buf(), expected: current.pool_bytes, found: region.len() });
