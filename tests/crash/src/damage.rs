@@ -47,6 +47,9 @@ const SUPERBLOCK_BYTES: usize = 4096;
 /// Random draws of each kind of damage.
 const DRAWS: usize = 3000;
 
+/// How many lines on lines are put over those that follow.
+const NEAR_LINES: usize = 8;
+
 /// The largest batch that [`LINES`] write, and some.
 const LAST_BATCH_BYTES: u64 = 1600;
 
@@ -157,9 +160,21 @@ fn lines(rest: &Rest, rng: &mut Rng, outcome: &mut Outcome) {
     }
 }
 
-/// Some lines together put elsewhere: in their segment, or at their place in another.
+/// Some lines together put elsewhere: over those that follow, as far as small batches are long; anywhere; at their place in another segment.
 fn moves(rest: &Rest, rng: &mut Rng, outcome: &mut Outcome) {
     let lines = rest.lines();
+    for range in &rest.ranges {
+        for from in range.clone().step_by(LINE_BYTES) {
+            for (bytes, on) in (1..=NEAR_LINES).flat_map(|on| [(LINE_BYTES, on), (2 * LINE_BYTES, on)]) {
+                let to = from + on * LINE_BYTES;
+                if to + bytes <= range.end {
+                    attempt(rest, &format!("{bytes} bytes from {from:#x} to {to:#x}"), outcome, |image| {
+                        image.copy_within(from..from + bytes, to);
+                    });
+                }
+            }
+        }
+    }
     for _ in 0..DRAWS {
         let bytes = LINE_BYTES * (1 + rng.below(6) as usize);
         let (from, anywhere) = (draw(&lines, rng), draw(&lines, rng));

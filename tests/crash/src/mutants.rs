@@ -89,7 +89,10 @@ fn search(hunt: Hunt, seed: u64) -> Result<String, String> {
             let outcome = plan::run(&plan);
             let tried = format!("{} crash states", outcome.tally.total());
             match outcome.tally.violations.first() {
-                Some(found) => Err(format!("by {} after {tried}", found.level.name())),
+                Some(found) => {
+                    println!("{found}");
+                    Err(format!("by {} after {tried}", found.level.name()))
+                }
                 None => Ok(tried),
             }
         }
