@@ -156,6 +156,13 @@ impl Pool {
         });
     }
 
+    /// Records that expiry has gone by this time, in Unix milliseconds.
+    pub fn raise_clock_floor(&self, clock_floor_ms: u64) {
+        self.update_superblock(|superblock| {
+            superblock.clock_floor_ms = superblock.clock_floor_ms.max(clock_floor_ms);
+        });
+    }
+
     /// Whether the last user of the pool ran under another boot of the operating system than this one.
     pub fn boot_changed(&self) -> bool {
         self.lock_superblock().boot_id != super::create::boot_id()

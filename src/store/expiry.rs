@@ -141,15 +141,14 @@ impl Store {
             self.expired_keys.fetch_add(1, Ordering::Relaxed);
         }
         // Of the others only those that are durably due. That may be fewer than are due now: the mark that this record needed can be an older
-        // one. In a pool too full for a mark there is no durable time to go by.
+        // one.
         let marked_ms = self.clock_floor_ms.load(Ordering::Acquire);
-        let until_ms = if marked_ms >= record.expiry_ms { marked_ms.min(now_ms) } else { now_ms };
-        self.expire_held(stripe, &mut held, until_ms, REMOVED_PER_READ);
+        self.expire_held(stripe, &mut held, marked_ms.min(now_ms), REMOVED_PER_READ);
         removed
     }
 
-    /// Makes it durable that expiry has gone by `now_ms`, unless it is durable already that it has gone by `needed_ms`. A pool too full even
-    /// for that is no reason to keep expired keys.
+    /// Makes it durable that expiry has gone by `now_ms`, unless it is durable already that it has gone by `needed_ms`: by a clock mark, or in
+    /// a pool too full even for that by the superblock's clock floor, at the cost of two copies and two fences.
     pub(super) fn mark_clock(&self, needed_ms: u64, now_ms: u64) {
         // Acquire: pairs with the store below, after the fence.
         if self.clock_floor_ms.load(Ordering::Acquire) >= needed_ms || mutant::active(Mutant::ClockMarkLeftOut) {
@@ -170,10 +169,10 @@ impl Store {
             key: [&[], &[]],
             value: &[],
         });
-        match writer.commit(&self.pool, batch, Urgency::Frees) {
-            Ok(_) => self.clock_floor_ms.store(now_ms, Ordering::Release),
-            Err(error) => tracing::debug!(%error, "no clock mark"),
+        if writer.commit(&self.pool, batch, Urgency::Frees).is_err() {
+            self.pool.raise_clock_floor(now_ms);
         }
+        self.clock_floor_ms.store(now_ms, Ordering::Release);
     }
 
     /// Whether expired keys are removed in the background (DEBUG SET-ACTIVE-EXPIRE).

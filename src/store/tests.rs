@@ -230,6 +230,31 @@ fn a_read_removes_no_more_than_its_clock_mark_covers() {
     assert_eq!(get(&open_at(&path, NOW), &other), None);
 }
 
+/// In a pool without room for a clock mark expired keys were gone without a trace, and came back.
+#[test]
+fn keys_expire_for_good_in_a_pool_without_room_for_a_clock_mark() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let path = dir.path().join("pool");
+    let mut small = options(&path);
+    (small.pool.bytes, small.pool.segment_bytes) = (8192 + 8 * 4096, Some(4096));
+    let store = Store::open(&small, Clock::manual(NOW), &Progress::default()).expect("opens");
+    let mut worker = store.worker();
+    set(&store, &mut worker, b"k", &pattern(900, 1), Some(NOW + 10));
+    // Changes of expiry may take the reserve, too.
+    let full = (0..1000).find(|_| {
+        let guard = pin();
+        let mut txn = store.write(&mut worker, &[key(b"k")], NOW, &guard);
+        txn.set_expiry(key(b"k"), Some(NOW + 10)).expect("staged");
+        txn.commit().is_err()
+    });
+    assert!(full.is_some() && store.pool.free_segments() == 0);
+    store.clock().advance(20);
+    assert_eq!(get(&store, b"k"), None);
+    drop((worker, store));
+    let store = Store::open(&small, Clock::manual(NOW), &Progress::default()).expect("opens");
+    assert_eq!(get(&store, b"k"), None);
+}
+
 /// A chunk of a long string that has grown since was counted with the size that it would have today.
 #[test]
 fn the_memory_of_a_long_string_is_that_of_its_records() {
