@@ -123,6 +123,11 @@ impl<'a> Replay<'a> {
         Self { trace, model, position: 0, acknowledged: Vec::new(), unanswered: Vec::new(), changed: false }
     }
 
+    /// What keeps its contents.
+    pub fn domain(&self) -> Domain {
+        self.model.domain()
+    }
+
     /// Events passed so far.
     pub fn position(&self) -> usize {
         self.position

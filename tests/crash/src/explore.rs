@@ -2,18 +2,18 @@
 //!
 //! At each cut that can show something new: everything that was stored (L0), what recovery's reads single out (L1, where the
 //! workload is small), images that stand for the others (L2), and choices by seed (L3), the last also for caches that keep their contents
-//! (eADR). The recovery of some of these images is recorded and cut in turn, together with a run that goes on after it.
+//! (eADR); and where a workload syncs its file, what the page cache may have written. The recovery of some of these images is recorded and cut in turn, together with a run that goes on after it.
 //!
 //! A state is tried once: states with the same image and the same promises are one. Cuts that are alike, by the place of the fence and by
 //! what is pending, are tried in full [`ALIKE_IN_FULL`] times in a recording, and by sample from then on.
 
 use crate::engine::Driver;
-use crate::judge::{CONTINUATION, Expected, judge};
+use crate::judge::{CONTINUATION, Expected, judge, opens_or_refuses};
 use crate::recording::Recording;
-use crate::violation::{Level, Token, Violation};
+use crate::violation::{Cut, Level, Token, Violation};
 use crate::workload::Workload;
 use fencepost_harness::{Rng, Seed};
-use pmem_emulation::{Choice, CrashToken, Domain, Hook, Kept, Promises, Replay, Values};
+use pmem_emulation::{Domain, Hook, Kept, Promises, Replay, Values};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -87,6 +87,17 @@ impl Tally {
     }
 }
 
+/// A part of the exploring that is left out, to show that finding depends on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Flaw {
+    #[default]
+    None,
+    /// States with the same image are one, whatever is promised.
+    PromisesIgnored,
+    /// What is in flight must not be there.
+    PendingIgnored,
+}
+
 /// Explores recordings, one after the other.
 pub struct Explorer<'a> {
     pub driver: &'a mut Driver,
@@ -95,6 +106,7 @@ pub struct Explorer<'a> {
     pub deadline: Option<Instant>,
     /// Whether the first violation ends it.
     pub stop_at_first: bool,
+    pub flaw: Flaw,
 }
 
 /// One recording being explored.
@@ -102,7 +114,7 @@ struct Tour<'r> {
     recording: &'r Recording,
     effort: Effort,
     workload: &'r Workload,
-    path: Vec<CrashToken>,
+    path: Vec<Cut>,
     explore_from: usize,
     /// Image and promises of what was tried.
     seen: HashSet<(u64, u64)>,
@@ -131,7 +143,7 @@ impl Explorer<'_> {
         self.recording(&recording, workload, effort, Vec::new(), workload.explore_from);
     }
 
-    fn violation(&mut self, workload: &Workload, cuts: Vec<CrashToken>, level: Level, what: String) {
+    fn violation(&mut self, workload: &Workload, cuts: Vec<Cut>, level: Level, what: String) {
         let token = Token { workload: workload.name.clone(), steps: workload.numbers(), cuts };
         self.tally.violations.push(Violation { level, token, what });
     }
@@ -141,7 +153,7 @@ impl Explorer<'_> {
         recording: &Recording,
         workload: &Workload,
         effort: Effort,
-        path: Vec<CrashToken>,
+        path: Vec<Cut>,
         explore_from: usize,
     ) {
         let seed = Seed(effort.seed).rng(path.iter().fold(7, |mix, cut| mix * 31 + cut.position as u64));
@@ -157,6 +169,9 @@ impl Explorer<'_> {
         };
         self.adr(&mut tour);
         self.eadr(&mut tour);
+        if !tour.recording.syncs.is_empty() && tour.path.is_empty() {
+            self.page_cache(&mut tour);
+        }
     }
 
     fn adr(&mut self, tour: &mut Tour<'_>) {
@@ -235,6 +250,30 @@ impl Explorer<'_> {
         }
     }
 
+    /// A file on a disk. What is promised is little: a cut that loses every page written since the last sync leaves the state of that sync,
+    /// one that loses none leaves what a killed process leaves. In between the pool opens or is refused, and nothing panics.
+    fn page_cache(&mut self, tour: &mut Tour<'_>) {
+        let mut replay = Replay::new(&tour.recording.trace, Domain::PageCache);
+        while !self.is_over() && replay.next_cut() {
+            let everything = replay.everything();
+            let mut states = replay.representatives();
+            states.extend((0..tour.effort.random_per_cut).map(|_| replay.random(tour.rng.next())));
+            states.extend([Kept::default(), everything]);
+            for kept in states {
+                let promised = obligations(replay.promises());
+                if !tour.seen.insert((replay.image_hash(&kept).rotate_left(1), promised)) {
+                    self.tally.repeated += 1;
+                    continue;
+                }
+                *self.tally.states.entry(Level::PageCache).or_default() += 1;
+                if let Err(what) = judge_on_disk(tour.recording, &mut replay, &kept, self.driver) {
+                    let cut = Cut { domain: Domain::PageCache, position: replay.position(), kept };
+                    self.violation(tour.workload, vec![cut], Level::PageCache, what);
+                }
+            }
+        }
+    }
+
     /// Judges one state unless it was judged before. `false` when it is a violation.
     fn try_state(
         &mut self,
@@ -245,7 +284,7 @@ impl Explorer<'_> {
         thorough: bool,
         hook: Option<&Arc<dyn Hook>>,
     ) -> bool {
-        let promised = obligations(replay.promises());
+        let promised = if self.flaw == Flaw::PromisesIgnored { 0 } else { obligations(replay.promises()) };
         let hash = replay.image_hash(kept);
         let new = tour.seen.insert((hash, promised));
         // A run whose reads are followed is made even so: what it reads says what to try next.
@@ -256,14 +295,15 @@ impl Explorer<'_> {
         let thorough = new && (thorough || tour.rng.below(THOROUGH_ONE_IN) == 0);
         let position = replay.position();
         let (acknowledged, unanswered) = (replay.promises().acknowledged.len(), replay.promises().unanswered.len());
-        let expected = tour.recording.expected(position, acknowledged, unanswered > 0);
+        let in_flight = unanswered > 0 && self.flaw != Flaw::PendingIgnored;
+        let expected = tour.recording.expected(position, acknowledged, in_flight);
         let driver = &mut *self.driver;
         let verdict = replay.with_image(kept, |image| judge(image, &expected, thorough, hook, driver));
         let level = tour.level(level, acknowledged + unanswered);
         *self.tally.states.entry(level).or_default() += u64::from(new);
         let Err(what) = verdict else { return true };
         let mut path = tour.path.clone();
-        path.push(CrashToken { position, choice: Choice::Kept(kept.clone()) });
+        path.push(Cut { domain: replay.domain(), position, kept: kept.clone() });
         self.violation(tour.workload, path, level, what);
         false
     }
@@ -282,7 +322,7 @@ impl Explorer<'_> {
         chosen.retain(|kept| seen.insert(kept.to_string()));
         for kept in chosen {
             let mut path = tour.path.clone();
-            path.push(CrashToken { position: replay.position(), choice: Choice::Kept(kept.clone()) });
+            path.push(Cut { domain: Domain::Adr, position: replay.position(), kept: kept.clone() });
             let driver = &mut *self.driver;
             let recorded = replay.with_image(&kept, |image| Recording::of_image(image, &CONTINUATION, driver));
             // That it opens was judged before.
@@ -313,12 +353,44 @@ impl Tour<'_> {
     }
 }
 
+/// Judges what a power cut leaves of a pool on a disk.
+///
+/// # Errors
+/// What is wrong.
+pub fn judge_on_disk(
+    recording: &Recording,
+    replay: &mut Replay<'_>,
+    kept: &Kept,
+    driver: &mut Driver,
+) -> Result<(), String> {
+    let (done, begun) = (replay.promises().acknowledged.len(), replay.promises().unanswered.len());
+    let position = replay.position();
+    let whole = *kept == replay.everything();
+    if !kept.lines().is_empty() && !whole {
+        return replay.with_image(kept, opens_or_refuses);
+    }
+    // Nothing was lost; or all that was written since the last sync.
+    let (done, in_flight) = if whole {
+        (done, begun > 0)
+    } else {
+        let synced = recording.syncs.iter().rev().find(|(at, _)| *at <= position);
+        synced.map_or((0, recording.created_at > 0), |&(_, done)| (done, recording.steps() > done))
+    };
+    let expected = recording.expected(position, done, in_flight);
+    replay.with_image(kept, |image| judge(image, &expected, true, None, driver))
+}
+
 /// The promises at a cut as a number.
 fn obligations(promises: Promises<'_>) -> u64 {
     (promises.acknowledged.len() as u64) << 1 | u64::from(!promises.unanswered.is_empty())
 }
 
 impl Recording {
+    /// How many steps there are.
+    pub fn steps(&self) -> usize {
+        self.ends.len() - 1
+    }
+
     /// What a crash at a position may leave, so many steps being acknowledged and one more in flight or not.
     pub fn expected(&self, position: usize, acknowledged: usize, in_flight: bool) -> Expected<'_> {
         let until = acknowledged + usize::from(in_flight);
@@ -328,5 +400,72 @@ impl Recording {
             gone: &self.gone[acknowledged],
             may_be_missing: position < self.created_at,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::START_MS;
+    use crate::workload::{ace, special, steps};
+
+    const SMALL: Effort = Effort { exhaustive_units: 4, lazily: false, random_per_cut: 2, depth: 0, seed: 1 };
+
+    fn workload(lines: &[&str]) -> Workload {
+        Workload::new("test", Vec::new(), steps(lines.iter().copied()))
+    }
+
+    fn explore(recording: &Recording, workload: &Workload, flaw: Flaw) -> Tally {
+        let mut driver = Driver::new();
+        let tally = Tally::default();
+        let mut explorer = Explorer { driver: &mut driver, tally, deadline: None, stop_at_first: true, flaw };
+        explorer.recording(recording, workload, SMALL, Vec::new(), 0);
+        explorer.tally
+    }
+
+    /// An engine that answers a write and does nothing: the run of a read, taken for that of a write. Before and after the answer the
+    /// image is the same, so that only the promise tells the two states apart.
+    #[test]
+    fn without_promises_in_the_comparison_of_states_a_write_that_is_forgotten_would_pass() {
+        let read = workload(&["GET a"]);
+        let mut recording = Recording::of(&read, &mut Driver::new()).unwrap();
+        let written = Recording::of(&workload(&["SET a 1"]), &mut Driver::new()).unwrap();
+        recording.states = written.states;
+        assert!(!explore(&recording, &read, Flaw::None).violations.is_empty());
+        assert!(explore(&recording, &read, Flaw::PromisesIgnored).violations.is_empty());
+    }
+
+    /// A good engine fails under an oracle that forbids what is in flight.
+    #[test]
+    fn an_oracle_that_ignores_what_is_in_flight_refuses_a_good_engine() {
+        let write = workload(&["SET a 1"]);
+        let recording = Recording::of(&write, &mut Driver::new()).unwrap();
+        assert!(explore(&recording, &write, Flaw::None).violations.is_empty());
+        assert!(!explore(&recording, &write, Flaw::PendingIgnored).violations.is_empty());
+    }
+
+    /// A key that a reply has shown to have expired must not come back, and one that none has shown may.
+    #[test]
+    fn only_a_key_that_was_shown_to_be_gone_has_to_stay_away() {
+        let shown = workload(&["SET a 1 PX 10", "!tick 20", "GET a"]);
+        let mut recording = Recording::of(&shown, &mut Driver::new()).unwrap();
+        assert!(explore(&recording, &shown, Flaw::None).violations.is_empty());
+        // As if the tick had shown it already.
+        recording.gone[2].insert(((0, b"a".to_vec()), START_MS + 10));
+        assert!(!explore(&recording, &shown, Flaw::None).violations.is_empty());
+    }
+
+    /// A small part of the gate, so that a plain `cargo test` cuts the power, too.
+    #[test]
+    fn every_cut_leaves_whole_operations_and_every_acknowledged_one() {
+        let mut driver = Driver::new();
+        let tally = Tally::default();
+        let mut explorer =
+            Explorer { driver: &mut driver, tally, deadline: None, stop_at_first: true, flaw: Flaw::None };
+        for workload in ace::sequences(1).chain(special::all()).filter(|workload| !workload.exhaustive) {
+            explorer.workload(&workload, SMALL);
+        }
+        assert!(explorer.tally.violations.is_empty(), "{}", explorer.tally.violations[0]);
+        assert!(explorer.tally.total() > 8_000, "only {} states were tried", explorer.tally.total());
     }
 }

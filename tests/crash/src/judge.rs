@@ -50,11 +50,21 @@ pub fn judge(
     driver: &mut Driver,
 ) -> Result<(), String> {
     let verdict = catch_unwind(AssertUnwindSafe(|| look_at(image, expected, thorough, hook, driver)));
-    verdict.unwrap_or_else(|panic| {
-        let text =
-            panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-        Err(format!("a panic: {}", text.unwrap_or_default()))
-    })
+    verdict.unwrap_or_else(|panic| Err(format!("a panic: {}", text_of(&*panic))))
+}
+
+/// Whether an image of which nothing is promised is at least met without a panic.
+///
+/// # Errors
+/// The panic.
+pub fn opens_or_refuses(image: &[u8]) -> Result<(), String> {
+    let met = catch_unwind(|| Engine::recover(image, None).map(|engine| State::of(&engine.store)));
+    met.map(drop).map_err(|panic| format!("a panic: {}", text_of(&*panic)))
+}
+
+fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
 }
 
 fn look_at(
@@ -85,7 +95,7 @@ fn look_at(
     }
     let read = logview::read(engine.store.pool());
     if read != found {
-        return Err(format!("the index leads to {found:?}, the log itself to {read:?}"));
+        return Err(format!("the index does not lead to what the log holds: {}", found.difference(&read)));
     }
     let image = engine.image();
     drop(engine);
@@ -100,7 +110,8 @@ fn fits(found: &State, expected: &Expected<'_>) -> Result<(), String> {
             && found.expired_at(now_ms).all(|(name, value)| state.0.get(name).is_some_and(|other| other == value))
     };
     if !states.iter().any(allowed) {
-        return Err(format!("recovery finds {found:?}; allowed: {states:?}, at {now_ms}"));
+        let differences: Vec<String> = states.iter().map(|state| found.difference(state)).collect();
+        return Err(format!("at {now_ms} recovery finds no state that is allowed: {}", differences.join(" / or ")));
     }
     let shown = |(name, value): &(_, &crate::state::Value)| {
         value.expire_at.is_some_and(|at| gone.contains(&(Clone::clone(*name), at)))
@@ -168,7 +179,7 @@ fn goes_on(image: &[u8], found: &State, driver: &mut Driver) -> Result<(), Strin
     let mut engine = Engine::recover(image, None).map_err(|refusal| format!("the second time {refusal}"))?;
     let again = State::of(&engine.store);
     if again != *found {
-        return Err(format!("recovering twice finds {again:?}, once {found:?}"));
+        return Err(format!("recovering twice differs from once: {}", again.difference(found)));
     }
     driver.reconnect();
     let mut expected = found.clone();
@@ -178,14 +189,14 @@ fn goes_on(image: &[u8], found: &State, driver: &mut Driver) -> Result<(), Strin
     }
     let after = State::of(&engine.store);
     if after != expected {
-        return Err(format!("after going on there is {after:?} instead of {expected:?}"));
+        return Err(format!("after going on {}", after.difference(&expected)));
     }
     let image = engine.image();
     drop(engine);
     let engine = Engine::recover(&image, None).map_err(|refusal| format!("after going on {refusal}"))?;
     let recovered = State::of(&engine.store);
     if recovered != after {
-        return Err(format!("after going on and a further crash there is {recovered:?} instead of {after:?}"));
+        return Err(format!("after going on and a further crash {}", recovered.difference(&after)));
     }
     books_agree(&engine.store, &recovered)
 }

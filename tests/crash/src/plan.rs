@@ -5,7 +5,7 @@
 //! depends on nothing but the task.
 
 use crate::engine::Driver;
-use crate::explore::{Effort, Explorer, Tally};
+use crate::explore::{Effort, Explorer, Flaw, Tally};
 use crate::mechanism;
 use crate::violation::{Level, Token, Violation};
 use crate::workload::{Start, Workload, ace, commands, random, special};
@@ -183,7 +183,8 @@ fn run_task(task: &Task, plan: &Plan, deadline: Option<Instant>, driver: &mut Dr
     match task {
         Task::Explore(workload, effort) => {
             let tally = Tally::default();
-            let mut explorer = Explorer { driver, tally, deadline, stop_at_first: plan.stop_at_first };
+            let mut explorer =
+                Explorer { driver, tally, deadline, stop_at_first: plan.stop_at_first, flaw: Flaw::None };
             explorer.workload(workload, *effort);
             explorer.tally
         }

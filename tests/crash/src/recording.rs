@@ -31,6 +31,8 @@ pub struct Recording {
     pub times: Vec<u64>,
     /// For each number of steps done, what replies have shown to be gone.
     pub gone: Vec<Gone>,
+    /// Where the file was synced: position behind it, and steps acknowledged then.
+    pub syncs: Vec<(usize, usize)>,
     /// The position from which on there is a pool: 0 unless it is made in the trace.
     pub created_at: usize,
     /// What went wrong without any crash.
@@ -67,8 +69,11 @@ impl Probe {
         if let (Some((expected, now_ms)), Some(store)) = (&*expected, self.store.get().and_then(Weak::upgrade)) {
             let seen = State::of(&store);
             if !seen.same_at(expected, *now_ms) {
-                let what =
-                    format!("before the fence at {} readers see {seen:?}, where {expected:?} is durable", call.site);
+                let what = format!(
+                    "before the fence at {} readers see what is not durable: {}",
+                    call.site,
+                    seen.difference(expected)
+                );
                 self.found.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
             }
         }
@@ -165,8 +170,8 @@ impl Recording {
             }
             let (state, expected) = (State::of(&store), &states[ends[number + 1]]);
             if !state.same_at(expected, times[number + 1]) {
-                found
-                    .push((Level::Run, format!("`{step}` leaves {state:?} as a pipeline and {expected:?} one by one")));
+                let what = state.difference(expected);
+                found.push((Level::Run, format!("`{step}` as a pipeline leaves {what}")));
             }
         }
         let trace = recorder.trace();
@@ -175,8 +180,23 @@ impl Recording {
         assert!(!trace.is_truncated(), "workloads are small");
         found.extend(recorder.findings().iter().map(|finding| (Level::Rule, finding.to_string())));
         found.extend(rules::check(&trace, store.pool()).into_iter().map(|what| (Level::Rule, what)));
-        Ok(Self { trace, states, ends, times, gone, created_at, found, succeeded })
+        let syncs = syncs(&trace);
+        Ok(Self { trace, states, ends, times, gone, syncs, created_at, found, succeeded })
     }
+}
+
+/// The syncs of a trace, and how many steps had been acknowledged at each.
+fn syncs(trace: &Trace) -> Vec<(usize, usize)> {
+    let mut acknowledged = 0;
+    let mut syncs = Vec::new();
+    for (number, event) in trace.events().iter().enumerate() {
+        match event.kind {
+            EventKind::Note(Note::Ack(_)) => acknowledged += 1,
+            EventKind::Sync => syncs.push((number + 1, acknowledged)),
+            _ => {}
+        }
+    }
+    syncs
 }
 
 /// The run one by one.

@@ -1,12 +1,12 @@
 //! From a violation to the smallest workload that still shows one, and to a report that a person can act on.
 
 use crate::engine::Driver;
-use crate::explore::{Effort, Explorer, Tally};
+use crate::explore::{Effort, Explorer, Flaw, Tally, judge_on_disk};
 use crate::judge::{CONTINUATION, judge};
 use crate::recording::Recording;
-use crate::violation::{Level, Violation};
+use crate::violation::{Cut, Level, Violation};
 use crate::workload::{self, Workload};
-use pmem_emulation::{Choice, CrashToken, Domain, EventKind, Replay, Trace};
+use pmem_emulation::{Domain, EventKind, Replay, Trace};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ pub fn shrink(violation: &Violation, driver: &mut Driver) -> Violation {
         steps.remove(at);
         let smaller = whole.with_steps(&steps);
         let tally = Tally::default();
-        let mut explorer = Explorer { driver, tally, deadline: Some(deadline), stop_at_first: true };
+        let mut explorer = Explorer { driver, tally, deadline: Some(deadline), stop_at_first: true, flaw: Flaw::None };
         explorer.workload(&smaller, effort);
         let alike = |found: &Violation| found.level == violation.level;
         if let Some(found) = explorer.tally.violations.into_iter().find(alike) {
@@ -59,22 +59,25 @@ pub fn replay(token: &crate::violation::Token, driver: &mut Driver) -> Result<St
         if let Some((_, what)) = recording.found.first() {
             return Err(format!("{text}{what}"));
         }
-        let Choice::Kept(kept) = &cut.choice else { return Err("a state is named by what it keeps".to_owned()) };
-        let mut replay = Replay::new(&recording.trace, Domain::Adr);
+        let mut replay = Replay::new(&recording.trace, cut.domain);
         while replay.position() < cut.position {
             if !replay.step() {
                 return Err(format!("the trace has only {} events", replay.position()));
             }
         }
         describe_cut(&mut text, &recording.trace, cut, depth);
+        if cut.domain == Domain::PageCache {
+            let verdict = judge_on_disk(&recording, &mut replay, &cut.kept, driver);
+            return verdict.map_err(|what| format!("{text}{what}")).map(|()| text);
+        }
         let (done, begun) = (replay.promises().acknowledged.len(), replay.promises().unanswered.len());
         let expected = recording.expected(cut.position, done, begun > 0);
-        let verdict = replay.with_image(kept, |image| judge(image, &expected, true, None, driver));
+        let verdict = replay.with_image(&cut.kept, |image| judge(image, &expected, true, None, driver));
         verdict.map_err(|what| format!("{text}{what}"))?;
         if depth + 1 == token.cuts.len() && expected.may_be_missing {
             return Ok(text);
         }
-        let next = replay.with_image(kept, |image| Recording::of_image(image, &CONTINUATION, driver));
+        let next = replay.with_image(&cut.kept, |image| Recording::of_image(image, &CONTINUATION, driver));
         recording = next.map_err(|refusal| format!("{text}{refusal}"))?;
     }
     match recording.found.first() {
@@ -95,7 +98,7 @@ fn describe_workload(workload: &Workload) -> String {
 }
 
 /// The events around a cut, with where they come from, and what the cut keeps of what is pending.
-fn describe_cut(text: &mut String, trace: &Trace, cut: &CrashToken, depth: usize) {
+fn describe_cut(text: &mut String, trace: &Trace, cut: &Cut, depth: usize) {
     let place = if depth == 0 { "cut" } else { "cut in the recovery from it" };
     let _ = writeln!(text, "{place} after event {}:", cut.position);
     let from = cut.position.saturating_sub(EVENTS_SHOWN);
@@ -122,10 +125,9 @@ fn describe_cut(text: &mut String, trace: &Trace, cut: &CrashToken, depth: usize
     }
 }
 
-fn kept_text(cut: &CrashToken) -> String {
-    match &cut.choice {
-        Choice::Kept(kept) if kept.lines().is_empty() => "nothing that was not durable".to_owned(),
-        Choice::Kept(kept) => format!("{kept} (line = units of each pending write)"),
-        other => format!("{other:?}"),
+fn kept_text(cut: &Cut) -> String {
+    if cut.kept.lines().is_empty() {
+        return "nothing that was not durable".to_owned();
     }
+    format!("{} (line = units of each pending write)", cut.kept)
 }

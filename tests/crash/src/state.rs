@@ -67,17 +67,40 @@ impl fmt::Debug for State {
         if self.0.is_empty() {
             return f.write_str("nothing");
         }
-        for (index, ((db, name), value)) in self.0.iter().enumerate() {
+        for (index, (name, value)) in self.0.iter().enumerate() {
+            if index == SHOWN {
+                return write!(f, ", and {} more", self.0.len() - SHOWN);
+            }
             let separator = if index > 0 { ", " } else { "" };
-            write!(f, "{separator}{db}:{} = {}", name.escape_ascii(), abridged(&value.bytes))?;
-            if value.kind != "string" {
-                write!(f, " ({})", value.kind)?;
-            }
-            if let Some(at) = value.expire_at {
-                write!(f, " until {at}")?;
-            }
+            write!(f, "{separator}{}", show(name, Some(value)))?;
         }
         Ok(())
+    }
+}
+
+/// Keys that are shown of a state, and of a difference.
+const SHOWN: usize = 8;
+
+fn show((db, name): &Name, value: Option<&Value>) -> String {
+    let Some(value) = value else { return format!("{db}:{} is missing", name.escape_ascii()) };
+    let kind = if value.kind == "string" { String::new() } else { format!(" ({})", value.kind) };
+    let until = value.expire_at.map(|at| format!(" until {at}")).unwrap_or_default();
+    format!("{db}:{} = {}{kind}{until}", name.escape_ascii(), abridged(&value.bytes))
+}
+
+impl State {
+    /// How this differs from what it should be, for people: the keys that do.
+    pub fn difference(&self, expected: &Self) -> String {
+        let names: std::collections::BTreeSet<&Name> = self.0.keys().chain(expected.0.keys()).collect();
+        let differing = names.into_iter().filter(|name| self.0.get(name) != expected.0.get(name));
+        let lines: Vec<String> = differing
+            .map(|name| format!("{} instead of {}", show(name, self.0.get(name)), show(name, expected.0.get(name))))
+            .collect();
+        match lines.len() {
+            0 => "nothing differs".to_owned(),
+            1..=SHOWN => lines.join("; "),
+            many => format!("{}; and {} more", lines[..SHOWN].join("; "), many - SHOWN),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is wrong, where it showed, and how to see it again.
 
-use pmem_emulation::CrashToken;
+use pmem_emulation::{CrashToken, Domain, Kept};
 use std::fmt;
 
 /// How a violation was found: the cheapest way first.
@@ -26,10 +26,12 @@ pub enum Level {
     Nested,
     /// The run went on after recovery, and was cut again.
     Continued,
+    /// The pool is a file, and of the pages written since the last sync some have reached the disk.
+    PageCache,
 }
 
 impl Level {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Run,
         Self::Rule,
         Self::Visible,
@@ -40,6 +42,7 @@ impl Level {
         Self::Random,
         Self::Nested,
         Self::Continued,
+        Self::PageCache,
     ];
 
     /// The word for it in reports.
@@ -55,18 +58,57 @@ impl Level {
             Self::Random => "L3",
             Self::Nested => "nested",
             Self::Continued => "continued",
+            Self::PageCache => "page cache",
+        }
+    }
+}
+
+/// One cut of a trace, and what it keeps: `17:2040=ff`, or `eadr.17:2040=ff`, `file.17:2000=ff` in the other domains.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cut {
+    pub domain: Domain,
+    /// Events before it.
+    pub position: usize,
+    pub kept: Kept,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let domain = match self.domain {
+            Domain::Adr => "",
+            Domain::Eadr => "eadr.",
+            Domain::PageCache => "file.",
+        };
+        write!(f, "{domain}{}:{}", self.position, self.kept)
+    }
+}
+
+impl std::str::FromStr for Cut {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (domain, rest) = match text.split_once('.') {
+            None => (Domain::Adr, text),
+            Some(("eadr", rest)) => (Domain::Eadr, rest),
+            Some(("file", rest)) => (Domain::PageCache, rest),
+            Some((other, _)) => return Err(format!("{other:?} is no domain")),
+        };
+        let CrashToken { position, choice } = rest.parse()?;
+        match choice {
+            pmem_emulation::Choice::Kept(kept) => Ok(Self { domain, position, kept }),
+            _ => Err(format!("{text:?} does not say what was kept")),
         }
     }
 }
 
 /// The name of one crash state, or of a run without a crash: workload, the steps of it, and the cuts, each in the recovery after the one
-/// before. Written as `random/2a/40:0,3,5@17:2040=ff@5:durable`.
+/// before. Written as `random/2a/40:0,3,5@17:2040=ff@5:-`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Token {
     pub workload: String,
     /// The steps that are run, by their numbers in the workload.
     pub steps: Vec<usize>,
-    pub cuts: Vec<CrashToken>,
+    pub cuts: Vec<Cut>,
 }
 
 impl fmt::Display for Token {
@@ -85,7 +127,7 @@ impl std::str::FromStr for Token {
         let mut parts = text.split('@');
         let (workload, steps) = parts.next().and_then(|head| head.split_once(':')).ok_or_else(wrong)?;
         let steps: Result<Vec<usize>, _> = steps.split(',').filter(|step| !step.is_empty()).map(str::parse).collect();
-        let cuts: Result<Vec<CrashToken>, String> = parts.map(str::parse).collect();
+        let cuts: Result<Vec<Cut>, String> = parts.map(str::parse).collect();
         Ok(Self { workload: workload.to_owned(), steps: steps.map_err(|_| wrong())?, cuts: cuts? })
     }
 }
@@ -111,10 +153,13 @@ mod tests {
 
     #[test]
     fn a_token_reads_back_as_written() {
-        for text in ["random/2a/40:0,3,5@17:2040=ff+2080=ff,03@5:durable", "ace/1.2:@0:0x2a", "special/creation:0"] {
+        for text in
+            ["random/2a/40:0,3,5@17:2040=ff+2080=ff,03@eadr.5:-", "ace/1.2:@file.0:1000=80", "special/creation:0"]
+        {
             assert_eq!(text.parse::<Token>().unwrap().to_string(), text);
         }
         assert!("ace".parse::<Token>().is_err());
         assert!("ace/1:x".parse::<Token>().is_err());
+        assert!("ace/1:0@5:durable".parse::<Token>().is_err());
     }
 }

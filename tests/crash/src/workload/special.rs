@@ -96,6 +96,14 @@ const ROWS: &[Row] = &[
     ),
     ("full", Start::Open, FILLED, &["SET z @900z", "DEL a", "PEXPIRE b 10", "!tick 20", "EXISTS b", "DEL c"]),
     ("reload", Start::Open, MIXED, &["DEBUG RELOAD", "SET a @20x", "DEBUG RELOAD", "DEL a"]),
+    (
+        "file-save",
+        Start::Open,
+        &["SET a @20a"],
+        &["SET a @30b", "SET b @90c", "SAVE", "SET a @9d", "MSET b @5e c @9f", "FLUSHDB", "SAVE", "DEL a"],
+    ),
+    ("file-close", Start::Killed, MIXED, &["SAVE", "SET a @20x", "DEL b", "!close"]),
+    ("file-long", Start::Open, &[], &["SET l @2500l", "SAVE", "SETRANGE l 1000 @400m", "SET l @3000n", "SAVE"]),
     ("recycled", Start::Recycled, MIXED, &["SET a @30a", "SET b @200b", "SET l @2600l", "DEL a", "SET a @20x"]),
     (
         "recycled-alike",
