@@ -1,5 +1,8 @@
 //! The index under readers who take no lock, one writer who holds the stripe, and the cleaner: every outcome must be one of some order of the
 //! operations, and a record must be complete for whoever finds its address.
+//!
+//! The writer is always the first thread. For each location loom remembers the last access only, so a thread that loads what it then stores hides
+//! what others loaded before; the first thread's steps come first, and then nothing is hidden.
 
 use fencepost_loom::base::LogAddr;
 use fencepost_loom::index::{Index, IndexOptions, Relocation};
@@ -70,10 +73,10 @@ fn check(bound: Option<usize>, test: impl Fn() + Sync + Send + 'static) {
 fn a_new_key_is_found_complete_or_not_at_all() {
     check(None, || {
         let table = Table::with(&[]);
-        let writer = with(&table, |table| table.put(STAYS, 1));
-        let found = table.get(STAYS);
+        let reader = with(&table, |table| table.get(STAYS));
+        assert_eq!(table.put(STAYS, 1), None);
+        let found = reader.join().unwrap();
         assert!(found.is_none() || found == Some(addr(1)));
-        assert_eq!(writer.join().unwrap(), None);
         assert_eq!(table.get(STAYS), Some(addr(1)));
     });
 }
@@ -82,10 +85,10 @@ fn a_new_key_is_found_complete_or_not_at_all() {
 fn a_key_that_is_updated_is_always_there_and_goes_forward() {
     check(None, || {
         let table = Table::with(&[STAYS]);
-        let writer = with(&table, |table| table.put(STAYS, 2));
-        let seen = [table.get(STAYS), table.get(STAYS)];
+        let reader = with(&table, |table| [table.get(STAYS), table.get(STAYS)]);
+        assert_eq!(table.put(STAYS, 2), Some(addr(1)));
+        let seen = reader.join().unwrap();
         assert!([[1, 1], [1, 2], [2, 2]].iter().any(|order| seen == order.map(|n| Some(addr(n)))), "{seen:?}");
-        assert_eq!(writer.join().unwrap(), Some(addr(1)));
     });
 }
 
@@ -93,10 +96,10 @@ fn a_key_that_is_updated_is_always_there_and_goes_forward() {
 fn a_key_that_is_removed_does_not_come_back() {
     check(None, || {
         let table = Table::with(&[STAYS, OTHER]);
-        let writer = with(&table, |table| table.remove(STAYS));
-        let seen = [table.get(STAYS), table.get(STAYS)];
+        let reader = with(&table, |table| [table.get(STAYS), table.get(STAYS)]);
+        assert_eq!(table.remove(STAYS), Some(addr(1)));
+        let seen = reader.join().unwrap();
         assert!(!(seen[0].is_none() && seen[1].is_some()), "{seen:?}");
-        assert_eq!(writer.join().unwrap(), Some(addr(1)));
         assert_eq!((table.get(STAYS), table.get(OTHER)), (None, Some(addr(2))));
     });
 }
@@ -104,13 +107,12 @@ fn a_key_that_is_removed_does_not_come_back() {
 #[test]
 fn no_key_is_missed_while_a_bucket_splits() {
     // The third key makes the table grow from two rows to three.
-    for key in [STAYS, MOVES] {
+    for (n, key) in [(1, STAYS), (2, MOVES)] {
         check(Some(3), move || {
             let table = Table::with(&[STAYS, MOVES]);
-            let writer = with(&table, |table| table.put(OTHER, 3));
-            let n = if key == STAYS { 1 } else { 2 };
-            assert_eq!(table.get(key), Some(addr(n)), "missed");
-            writer.join().unwrap();
+            let reader = with(&table, move |table| table.get(key));
+            table.put(OTHER, 3);
+            assert_eq!(reader.join().unwrap(), Some(addr(n)), "missed");
             assert_eq!(table.get(key), Some(addr(n)));
             assert_eq!(table.index.stats().buckets, 3);
         });
@@ -119,13 +121,12 @@ fn no_key_is_missed_while_a_bucket_splits() {
 
 #[test]
 fn no_key_is_missed_while_buckets_merge() {
-    for key in [STAYS, MOVES] {
+    for (n, key) in [(1, STAYS), (2, MOVES)] {
         check(Some(3), move || {
             let table = Table::with(&[STAYS, MOVES, OTHER]);
-            let writer = with(&table, |table| table.remove(OTHER));
-            let n = if key == STAYS { 1 } else { 2 };
-            assert_eq!(table.get(key), Some(addr(n)), "missed");
-            writer.join().unwrap();
+            let reader = with(&table, move |table| table.get(key));
+            table.remove(OTHER);
+            assert_eq!(reader.join().unwrap(), Some(addr(n)), "missed");
             assert_eq!(table.get(key), Some(addr(n)));
             assert_eq!(table.index.stats().buckets, 2);
         });
@@ -171,18 +172,22 @@ fn a_record_that_is_relocated_while_its_bucket_splits_keeps_one_address() {
 
 #[test]
 fn reads_of_a_batch_go_forward() {
-    check(Some(3), || {
-        let table = Table::with(&[]);
-        let writer = with(&table, |table| {
-            table.put(OTHER, 1);
-            table.put(STAYS, 2);
+    // Two keys written one after the other: whoever finds the second finds the first, asked for behind it. And the same of two keys removed.
+    for removed in [false, true] {
+        check(Some(3), move || {
+            let table = Table::with(if removed { &[OTHER, STAYS] } else { &[] });
+            let reader = with(&table, move |table| {
+                let (mut found, hashes) = ([None; 2], [STAYS, OTHER]);
+                let guard = crossbeam_epoch::pin();
+                table.index.get_batch(&hashes, &guard, |_| (), |i, at| table.is(hashes[i], at), &mut found);
+                found.map(|found| found.is_some() != removed)
+            });
+            match removed {
+                false => drop((table.put(OTHER, 1), table.put(STAYS, 2))),
+                true => drop((table.remove(OTHER), table.remove(STAYS))),
+            }
+            let done = reader.join().unwrap();
+            assert!(!done[0] || done[1], "{done:?}");
         });
-        let mut found = [None; 2];
-        let hashes = [STAYS, OTHER];
-        let guard = crossbeam_epoch::pin();
-        table.index.get_batch(&hashes, &guard, |_| (), |i, at| table.is(hashes[i], at), &mut found);
-        // Who finds the second write finds the first.
-        assert!(found[0].is_none() || found[1].is_some(), "{found:?}");
-        writer.join().unwrap();
-    });
+    }
 }
