@@ -13,7 +13,8 @@
 //! has happened by then, or never does.
 //!
 //! Expiry: a call happens at one moment between the time it was given when it began and the time it was answered at. It finds no key whose
-//! deadline has passed by then, and such a key is gone from there on, so a reply that showed a key as expired keeps it from coming back.
+//! deadline has passed by then, and such a key is gone from there on, so a reply that showed a key as expired keeps it from coming back. A
+//! key that the call did not look at (the target of a COPY whose source is not there) may stay.
 //!
 //! The search is that of Wing and Gong, with Lowe's memory of states already refused, on each group of keys by itself: linearizability is
 //! local, so only keys that one call or one pipeline touches together must be looked at together.
@@ -205,12 +206,16 @@ impl<'a> Search<'a> {
                 continue;
             }
             for at_ms in self.moments(state, i) {
-                let Some(next) = self.after(state, i, at_ms) else { continue };
-                self.order.push(i);
-                if self.extend(done | 1 << i, &next) {
-                    return true;
+                let due = self.due(state, i, at_ms);
+                for kept in 0..1u32 << due.len() {
+                    let kept = |number: usize| kept & 1 << number != 0;
+                    let Some(next) = self.after(state, i, at_ms, &due, &kept) else { continue };
+                    self.order.push(i);
+                    if self.extend(done | 1 << i, &next) {
+                        return true;
+                    }
+                    self.order.pop();
                 }
-                self.order.pop();
             }
         }
         false
@@ -232,13 +237,34 @@ impl<'a> Search<'a> {
         moments
     }
 
-    /// The state after call `i`, if its reply, where there was one, is what the model says when expiry has come to `at_ms`.
-    fn after(&self, state: &Model, i: usize, at_ms: i64) -> Option<Model> {
+    /// The keys that call `i` may find expired at `at_ms`.
+    fn due(&self, state: &Model, i: usize, at_ms: i64) -> Vec<&'a KeyId> {
+        let keys = match &self.calls[i].touches {
+            Touches::Keys(keys) => keys,
+            Touches::All => self.keys,
+        };
+        let is_due = |(db, key): &&KeyId| {
+            state.lookup(*db, key).is_some_and(|(_, deadline)| deadline.is_some_and(|deadline| deadline <= at_ms))
+        };
+        keys.iter().filter(is_due).collect()
+    }
+
+    /// The state after call `i`, if its reply, where there was one, is what the model says when expiry has come to `at_ms`. Of the keys that
+    /// are due by then those that are `kept` are not looked at: the reply must be right, and they must be as they were, although they are there.
+    fn after(
+        &self,
+        state: &Model,
+        i: usize,
+        at_ms: i64,
+        due: &[&KeyId],
+        kept: &dyn Fn(usize) -> bool,
+    ) -> Option<Model> {
         let call = self.calls[i];
         let mut next = state.clone();
-        match &call.touches {
-            Touches::Keys(keys) => keys.iter().for_each(|(db, key)| next.expire_if_due(*db, key, at_ms)),
-            Touches::All => next.expire_all_due(at_ms),
+        for (number, (db, key)) in due.iter().enumerate() {
+            if !kept(number) {
+                next.expire_if_due(*db, key, at_ms);
+            }
         }
         next.select_database(call.db);
         // What the command sets for so long, it sets from when it began.
@@ -247,7 +273,9 @@ impl<'a> Search<'a> {
         // So that equal states are equal.
         next.select_database(0);
         let seen = call.reply.as_ref().filter(|_| self.answered & 1 << i != 0);
-        seen.is_none_or(|reply| expected.accepts(reply)).then_some(next)
+        let untouched =
+            |(number, (db, key)): (usize, &&KeyId)| !kept(number) || next.lookup(*db, key) == state.lookup(*db, key);
+        (seen.is_none_or(|reply| expected.accepts(reply)) && due.iter().enumerate().all(untouched)).then_some(next)
     }
 
     /// Whether the read-out is what `state` says.

@@ -181,13 +181,6 @@ impl Model {
         }
     }
 
-    /// Removes every key whose deadline is not after `now_ms`.
-    pub fn expire_all_due(&mut self, now_ms: i64) {
-        for database in &mut self.databases {
-            database.keys.retain(|_, entry| entry.deadline.is_none_or(|deadline| deadline.at_ms > now_ms));
-        }
-    }
-
     /// Runs a command at `now_ms` (Unix milliseconds): what its reply has to be, or `None` when the model cannot tell
     /// and has done nothing.
     pub fn apply(&mut self, command: &Command, now_ms: i64) -> Option<Expected> {

@@ -45,6 +45,13 @@ fn contents(pairs: &[(&str, &str)]) -> Contents {
     pairs.iter().map(|(key, value)| ((0, key.as_bytes().to_vec()), (value.as_bytes().to_vec(), None))).collect()
 }
 
+fn contents_until(keys: &[(&str, &str, u64)]) -> Contents {
+    let entry = |&(key, value, until): &(&str, &str, u64)| {
+        ((0, key.as_bytes().to_vec()), (value.as_bytes().to_vec(), Some(until)))
+    };
+    keys.iter().map(entry).collect()
+}
+
 fn read_out(pairs: &[(&str, &str)]) -> ReadOut {
     ReadOut { contents: contents(pairs), now_ms: NOW }
 }
@@ -292,6 +299,19 @@ fn an_expired_key_that_was_missed_stays_away() {
     assert!(
         check(&dead(1_200), &later, END, &end(&[((0, b"a".to_vec()), (b"1".to_vec(), None))].into(), 1_500)).is_err()
     );
+}
+
+#[test]
+fn a_key_that_a_call_did_not_look_at_may_stay() {
+    let dead = contents_until(&[("b", "1", 1_200)]);
+    let end = |contents: &Contents| ReadOut { contents: contents.clone(), now_ms: 1_100 };
+    // There is no `a`, so nothing was said of `b`, which was due by then.
+    let copy = [call_at(1_300, (0, 1), "COPY a b REPLACE", int(0))];
+    assert!(check(&dead, &copy, END, &end(&dead)).is_ok());
+    let shown = [call_at(1_300, (0, 1), "EXISTS a b", int(0))];
+    assert!(check(&dead, &shown, END, &end(&dead)).is_err());
+    let overwritten = [call_at(1_300, (0, 1), "SET b 2", ok())];
+    assert!(check(&dead, &overwritten, END, &end(&dead)).is_err());
 }
 
 #[test]
