@@ -152,6 +152,18 @@ fn a_record_that_is_relocated_leaves_the_index_once() {
 }
 
 #[test]
+fn a_record_that_is_relocated_is_complete_at_both_places() {
+    check(None, || {
+        let table = Table::with(&[STAYS]);
+        let reader = with(&table, |table| table.get(STAYS));
+        table.records[2].store(STAYS, Relaxed);
+        assert_eq!(table.index.relocate(STAYS, addr(1), addr(2), &crossbeam_epoch::pin()), Relocation::Moved);
+        let found = reader.join().unwrap();
+        assert!(found == Some(addr(1)) || found == Some(addr(2)), "{found:?}");
+    });
+}
+
+#[test]
 fn a_record_that_is_relocated_while_its_bucket_splits_keeps_one_address() {
     check(Some(3), || {
         let table = Table::with(&[STAYS, MOVES]);
@@ -190,4 +202,22 @@ fn reads_of_a_batch_go_forward() {
             assert!(!done[0] || done[1], "{done:?}");
         });
     }
+}
+
+#[test]
+fn a_read_behind_one_that_looked_twice_is_not_older() {
+    check(Some(3), || {
+        let table = Table::with(&[OTHER, STAYS]);
+        let reader = with(&table, |table| {
+            let (mut found, hashes) = ([None; 2], [MOVES, OTHER]);
+            let guard = crossbeam_epoch::pin();
+            table.index.get_batch(&hashes, &guard, |_| (), |i, at| table.is(hashes[i], at), &mut found);
+            found
+        });
+        // The second write makes the table grow, so a reader that has missed its key looks again.
+        table.put(OTHER, 4);
+        table.put(MOVES, 3);
+        let found = reader.join().unwrap();
+        assert!(found[0].is_none() || found[1] == Some(addr(4)), "{found:?}");
+    });
 }
