@@ -1,0 +1,56 @@
+//! What a write costs on the medium, by the recorder's counters: lines flushed, fences, bytes.
+
+use crossbeam_epoch::pin;
+use fencepost::base::Clock;
+use fencepost::persist::RegionOptions;
+use fencepost::pool::PoolOptions;
+use fencepost::recovery::Progress;
+use fencepost::store::{Key, Store, StoreOptions, Worker};
+use pmem_emulation::{Hook, Recorder, RecorderOptions};
+use std::sync::Arc;
+
+const NOW_MS: u64 = 1_700_000_000_000;
+
+fn recorded_store() -> (Store, Arc<Recorder>) {
+    let recorder = Recorder::new(RecorderOptions::default());
+    let hook = Some(Arc::clone(&recorder) as Arc<dyn Hook>);
+    let pool = PoolOptions {
+        path: None,
+        bytes: 8192 + 24 * 4096,
+        segment_bytes: Some(4096),
+        stripes: 4,
+        now_ms: NOW_MS,
+        region: RegionOptions { hook, ..RegionOptions::default() },
+    };
+    let options = StoreOptions { pool, databases: 2, recovery_threads: 1, salvage: false };
+    let store = Store::open(&options, Clock::manual(NOW_MS), &Progress::default()).expect("a new pool");
+    (store, recorder)
+}
+
+#[test]
+fn a_small_set_flushes_two_lines_and_fences_once() {
+    let (store, recorder) = recorded_store();
+    let mut worker = store.worker();
+    let set = |worker: &mut Worker, value: &[u8]| {
+        let guard = pin();
+        let key = Key { db: 0, name: b"a key of 16 byte" };
+        let mut txn = store.write(worker, &[key], NOW_MS, &guard);
+        txn.set_inline(key, value, None).expect("staged");
+        txn.commit().expect("room");
+    };
+    // The first write also opens a segment.
+    set(&mut worker, b"first");
+    for value in [&[7u8; 64][..], &[8; 64]] {
+        let before = recorder.counters();
+        set(&mut worker, value);
+        let cost = recorder.counters().since(before);
+        // 16 bytes of batch header, 32 of record header, key, value: 128 bytes.
+        assert_eq!((cost.lines_flushed + cost.nt_lines, cost.fences, cost.stores), (2, 1, 0), "{cost:?}");
+        assert_eq!((cost.clean_flushes, cost.empty_fences), (0, 0), "{cost:?}");
+    }
+    let before = recorder.counters();
+    let guard = pin();
+    assert!(store.read(Key { db: 0, name: b"a key of 16 byte" }, NOW_MS, &guard).is_some());
+    let cost = recorder.counters().since(before);
+    assert_eq!((cost.bytes_written, cost.lines_flushed, cost.fences), (0, 0, 0), "a read writes nothing");
+}
