@@ -83,7 +83,8 @@ impl<'t, 'p> Collector<'t, 'p> {
         let index = keyspace.index_or_make(index_options);
         let same_key = |other| record_at(pool, other).key == record.key;
         let older_wins = mutant::active(Mutant::OlderVersionWins);
-        let newer = |other| (record.version > record_at(pool, other).version) != older_wins;
+        // Equal versions are identical copies; that the same one counts each time keeps the outcome free of the threads' order.
+        let newer = |other| ((record.version, addr) > (record_at(pool, other).version, other)) != older_wins;
         let loser = match index.upsert_if(hash, addr, &guard, same_key, newer) {
             Upsert::Inserted => None,
             Upsert::Replaced(old) => Some(old),
@@ -204,7 +205,7 @@ fn attach_chunks(target: &Target<'_>, collectors: &mut [Collector<'_, '_>], dama
         };
         let newest = versions.get(&(chunk.object, chunk.number)).copied();
         let newer = newest.is_none_or(|newest| match mutant::active(Mutant::ChunkVersionsIgnored) {
-            false => chunk.version > newest,
+            false => (chunk.version, Some(chunk.addr)) > (newest, table.chunks[number]),
             true => false,
         });
         if newer {
@@ -218,6 +219,7 @@ fn attach_chunks(target: &Target<'_>, collectors: &mut [Collector<'_, '_>], dama
         None => !damaged,
     };
     // Two heads of one object are left where a RENAME was half lost. Which name is the right one cannot be told; one keeps the value.
+    heads.sort_unstable_by_key(|(pending, _)| std::cmp::Reverse(pending.addr));
     let mut whole = HashSet::new();
     let (_, incomplete): (Vec<_>, Vec<_>) =
         heads.into_iter().partition(|(_, object)| is_whole(object) && whole.insert(object.id));
