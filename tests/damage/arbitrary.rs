@@ -22,3 +22,15 @@ fn arbitrary_pools_neither_panic_nor_mislead() {
         assert!(run.is_ok(), "case {case}: {input:?}");
     }
 }
+
+/// Found by the fuzzer: two records of one version, of which the first that a thread of the recovery met won.
+#[test]
+fn equal_versions_are_decided_the_same_way_each_time() {
+    let input = &[
+        93, 93, 93, 93, 93, 93, 93, 93, 93, 107, 56, 93, 93, 44, 93, 93, 93, 93, 29, 93, 93, 86, 93, 150, 93, 93, 93,
+        107, 48, 93, 93, 6, 255, 239, 255,
+    ];
+    for _ in 0..20 {
+        pool::run(input);
+    }
+}
