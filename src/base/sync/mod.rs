@@ -3,7 +3,7 @@
 //! | build | what they are |
 //! |---|---|
 //! | ordinary | those of `std`, nothing in between |
-//! | feature `mutants` (the crash explorer's) | those of `std`, but each use is a place where a [`schedule::Scheduler`] may let another thread go on; a thread without one notices nothing |
+//! | feature `mutants` (the crash explorer's) | those of `std`, but each use is a place where a scheduler may let another thread go on; a thread without one notices nothing |
 //! | feature `loom` (the package `tests/loom`) | those of `loom` |
 //!
 //! Only those locks and atomics need to come from here that threads meet at: figures and counters that decide nothing do not.
