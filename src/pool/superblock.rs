@@ -206,7 +206,10 @@ mod tests {
         pool.update_superblock(|superblock| superblock.keyspaces.swap(0, 1));
         let updated = image(&pool);
         let copy = (open(&before).superblock().generation as usize + 1) % 2 * SUPERBLOCK_BYTES;
-        for lost in (0..SUPERBLOCK_BYTES).step_by(LINE).filter(|at| before[copy + at] != updated[copy + at]) {
+        let differs = |at: &usize| before[copy + at..][..LINE] != updated[copy + at..][..LINE];
+        let lines: Vec<usize> = (0..SUPERBLOCK_BYTES).step_by(LINE).filter(differs).collect();
+        assert_eq!(lines.len(), 3, "generation, map and checksum: {lines:?}");
+        for lost in lines {
             // The first copy of the update is there but for a line, the second has not been begun.
             let mut torn = before.clone();
             torn[copy..copy + SUPERBLOCK_BYTES].copy_from_slice(&updated[copy..copy + SUPERBLOCK_BYTES]);
