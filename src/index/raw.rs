@@ -19,7 +19,7 @@
 use super::sync::{AtomicU32, AtomicU64};
 use super::word::{Tag, Word};
 use super::{BASE_ROWS, IndexOptions, LOAD_DEN, LOAD_NUM};
-use memmap2::{Advice, MmapMut, MmapOptions, UncheckedAdvice};
+use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use std::io;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -90,7 +90,7 @@ pub(super) struct Space {
     full: Array<AtomicU64>,
     mains_at: usize,
     overflow_at: usize,
-    map: MmapMut,
+    map: MmapRaw,
 }
 
 // SAFETY: all that is reachable through the pointers is atomics in a mapping owned by the Space (R2, R3).
@@ -107,7 +107,14 @@ impl Space {
         let plan = Plan::of(options).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, "an index of that many stripes or entries cannot be laid out")
         })?;
-        let map = MmapOptions::new().len(plan.bytes + CHUNK_BYTES).no_reserve_swap().map_anon()?;
+        let mut mapping = MmapOptions::new();
+        mapping.len(plan.bytes + CHUNK_BYTES);
+        // Miri knows mapped memory, but nothing special about it.
+        if !cfg!(miri) {
+            mapping.no_reserve_swap();
+        }
+        // Raw, so that no reference to all of it comes to be: the arrays are written through shared references.
+        let map = MmapRaw::from(mapping.map_anon()?);
         // The kernel aligns to small pages; the chunks are aligned to huge ones.
         let start = map.as_ptr().align_offset(CHUNK_BYTES);
         // R1: the plan's offsets are disjoint, line-aligned, and `start + plan.bytes` is within the mapping.
@@ -198,7 +205,7 @@ impl Space {
 
     fn populate(&self, at: usize, buckets: usize, range: Range<usize>) {
         let end = range.end.min(buckets * BUCKET_BYTES);
-        if range.start < end {
+        if range.start < end && !cfg!(miri) {
             // A refusal (an old kernel, no memory) only means that writers fault the pages in themselves.
             let _ = self.map.advise_range(Advice::PopulateWrite, at + range.start, end - range.start);
         }
@@ -249,9 +256,9 @@ impl Space {
 }
 
 /// The array of `len` elements at byte `at` of the mapping.
-fn array<T>(map: &MmapMut, at: usize, len: usize) -> Array<T> {
+fn array<T>(map: &MmapRaw, at: usize, len: usize) -> Array<T> {
     assert!(at.is_multiple_of(align_of::<T>()) && at + len * size_of::<T>() <= map.len());
-    let start = map.as_ptr().wrapping_add(at).cast_mut().cast();
+    let start = map.as_mut_ptr().wrapping_add(at).cast();
     Array { start: NonNull::new(start).expect("a mapping does not start at address 0"), len }
 }
 
