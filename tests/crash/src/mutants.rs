@@ -41,10 +41,8 @@ fn hunt(mutant: Mutant) -> Hunt {
         | Mutant::BatchCheckAnywhere
         | Mutant::HoleAccepted
         | Mutant::SealIgnored
-        | Mutant::MediaErrorIgnored => Hunt::Damage,
-        Mutant::OlderSuperblockWins => Hunt::Equivalent(
-            "an update is answered for when both copies have it, and a crash before that may leave the former state",
-        ),
+        | Mutant::MediaErrorIgnored
+        | Mutant::OlderSuperblockWins => Hunt::Damage,
         Mutant::BatchHeadUnchecked => {
             Hunt::Equivalent("the batch's own checksum covers its header as well; this one only saves reading the rest")
         }
