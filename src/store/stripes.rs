@@ -276,6 +276,19 @@ mod tests {
         assert_eq!(stripe.next_deadline_ms(), NEVER);
     }
 
+    /// Two writers of single keys that had both stepped their counters and not yet published once went unnoticed by a reader of both keys.
+    #[test]
+    fn no_moment_lies_within_the_publishing_of_a_key() {
+        let (stripes, mut scratch) = (Stripes::new(4), Vec::new());
+        assert!(stripes.at_one_moment(&[0, 1], &mut scratch, || ()).is_some());
+        stripes.at(1).publishing_one(|| {
+            assert!(stripes.at_one_moment(&[0, 1], &mut scratch, || ()).is_none());
+            assert!(stripes.at_one_moment(&[0, 2], &mut scratch, || ()).is_some(), "another stripe");
+        });
+        let across = stripes.at_one_moment(&[0, 1], &mut scratch, || stripes.at(1).publishing_one(|| ()));
+        assert!(across.is_none(), "it was published during the look");
+    }
+
     #[test]
     fn readers_see_a_publisher_of_many() {
         let stripes = Stripes::new(4);

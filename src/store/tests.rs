@@ -407,6 +407,26 @@ fn scan_finds_a_long_string_that_is_being_replaced() {
     });
 }
 
+/// A flushed database was once taken apart while a reader of several keys was still in it, who then saw half of the flush.
+#[test]
+fn a_flushed_database_stays_whole_for_who_is_still_in_it() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = open(&dir.path().join("pool"));
+    let mut worker = store.worker();
+    set(&store, &mut worker, b"a", b"1", None);
+    set(&store, &mut worker, b"b", b"1", None);
+    let reader = pin();
+    let before = store.table.load(&reader);
+    store.flush_db(0).expect("flushed");
+    assert!(store.reap(Duration::from_secs(1)), "there is more to do, later");
+    assert_eq!((before.get(0).len(), store.len(0)), (2, 0));
+    drop(reader);
+    // Ends when the table has gone with its epoch.
+    while store.reap(Duration::from_millis(10)) {
+        pin().flush();
+    }
+}
+
 #[test]
 fn flushed_and_swapped_databases_stay_so() {
     let dir = tempfile::tempdir().expect("tempdir");

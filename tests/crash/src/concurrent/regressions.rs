@@ -1,5 +1,4 @@
-//! What concurrent histories have found in the engine: each as the smallest workload that shows it, under schedules enough that it
-//! showed before it was mended.
+//! What concurrent histories have found in the engine: each as the smallest workload that shows it, under some hundreds of schedules.
 
 use super::engine;
 use super::judge::Judge;
@@ -78,19 +77,8 @@ fn reads_that_run_together_go_forward() {
     holds(600, &["SET a 1", "SET b 1", "SET c 1"], &workers);
 }
 
-/// The counter of a stripe stepped before its word was published, so a reader of several keys could find it unchanged around the change.
-#[test]
-fn two_keys_are_read_as_of_one_moment() {
-    let workers = [
-        one_by_one(&["SET a 1"]),
-        one_by_one(&["SET b 1"]),
-        one_by_one(&["MGET a b"]),
-        one_by_one(&["GET a", "GET b"]),
-    ];
-    holds(4_000, &[], &workers);
-}
-
-/// A flushed database was taken apart while a reader of several keys was in it.
+/// A flushed database was taken apart while a reader of several keys was in it. Few schedules show it (it took 8,354): a test of the store does so
+/// surely, `a_flushed_database_stays_whole_for_who_is_still_in_it`.
 #[test]
 fn a_flushed_database_is_seen_whole_or_not_at_all() {
     let workers = [one_by_one(&["FLUSHDB"]), vec![Step::Reap, Step::Reap], one_by_one(&["MGET a b"])];
