@@ -28,7 +28,7 @@ static FILLED: LazyLock<Store> = LazyLock::new(|| {
         let guard = pin();
         let name = format!("key:{number:012}");
         let key = Key { db: 0, name: name.as_bytes() };
-        let value = store.prepare(&mut worker, &[b'v'; 64]).expect("a short value takes no room yet");
+        let value = store.prepare(&mut worker, &[b'v'; 64], &guard).expect("a short value takes no room yet");
         let mut txn = store.write(&mut worker, &[key], NOW_MS, &guard);
         txn.set(key, value, None).expect("a name of 16 bytes");
         txn.commit().expect("the pool has room for all");

@@ -12,6 +12,7 @@
 //! ```
 
 pub mod base;
+pub mod cleaner;
 pub mod command;
 pub mod config;
 pub mod index;

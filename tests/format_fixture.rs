@@ -44,7 +44,7 @@ fn write_format_1() -> Vec<u8> {
     let mut set = |db, name: &[u8], value: &[u8], expire_at| {
         let guard = pin();
         let key = Key { db, name };
-        let value = store.prepare(&mut worker, value).expect("room");
+        let value = store.prepare(&mut worker, value, &guard).expect("room");
         let mut txn = store.write(&mut worker, &[key], store.clock().now_ms(), &guard);
         txn.set(key, value, expire_at).expect("staged");
         txn.commit().expect("room");

@@ -8,7 +8,8 @@
 use super::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, point};
 use crossbeam_epoch::{Atomic, Guard, Owned, Shared, unprotected};
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A shared, replaceable value. Reading is one load.
 pub struct EpochCell<T: Send + Sync + 'static>(Atomic<T>);
@@ -42,6 +43,31 @@ impl<T: Send + Sync + 'static> Drop for EpochCell<T> {
     fn drop(&mut self) {
         // SAFETY: `&mut self`: nobody else has the cell, and no reference from `load` outlives its borrow.
         unsafe { drop(self.0.load(Ordering::Relaxed, unprotected()).into_owned()) };
+    }
+}
+
+/// The time until everyone who is pinned now no longer is.
+#[derive(Debug)]
+pub struct Grace(Arc<AtomicBool>);
+
+impl Grace {
+    /// It begins now.
+    pub fn begin() -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let guard = crossbeam_epoch::pin();
+        let told = Arc::clone(&over);
+        // Release: pairs with the Acquire in `is_over`. What the pinned ones have done comes before it.
+        guard.defer(move || told.store(true, Ordering::Release));
+        guard.flush();
+        Self(over)
+    }
+
+    /// Whether it is over. Asking moves it on; the caller must not be pinned then, or it never ends.
+    pub fn is_over(&self) -> bool {
+        if !self.0.load(Ordering::Acquire) {
+            crossbeam_epoch::pin().flush();
+        }
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -85,6 +111,20 @@ impl<T: Send + Sync + 'static> EpochMap<T> {
             retire(former.load(Ordering::Acquire, guard), guard);
             true
         })
+    }
+
+    /// Changes the value of `id`, if it has one, to what `change` makes of it; `None` leaves it. Nobody else changes it meanwhile. Says whether it
+    /// was changed.
+    pub fn update(&self, id: u64, guard: &Guard, change: impl FnOnce(&T) -> Option<T>) -> bool {
+        let mut shard = self.write(id);
+        let Some(place) = shard.get_mut(&id) else { return false };
+        // SAFETY: never null and alive (1): it is retired only by who takes it out under the write lock, which we hold.
+        let former = unsafe { place.load(Ordering::Acquire, guard).deref() };
+        let Some(value) = change(former) else { return false };
+        let former = place.swap(Owned::new(value), Ordering::AcqRel, guard);
+        drop(shard);
+        retire(former, guard);
+        true
     }
 
     /// Takes the value of `id` out; it stays readable while the guard is pinned.
@@ -139,6 +179,26 @@ mod tests {
     }
 
     #[test]
+    fn a_grace_lasts_until_who_was_pinned_no_longer_is() {
+        let (pinned, unpin) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let _guard = crossbeam_epoch::pin();
+                pinned.0.send(()).expect("the test waits");
+                let _told = unpin.1.recv();
+            });
+            pinned.1.recv().expect("the thread runs");
+            let grace = Grace::begin();
+            assert!((0..100).all(|_| !grace.is_over()));
+            drop(unpin.0);
+            // Ends: nobody stays pinned.
+            while !grace.is_over() {
+                std::thread::yield_now();
+            }
+        });
+    }
+
+    #[test]
     fn a_map_keeps_what_its_readers_hold() {
         let map = EpochMap::default();
         let guard = crossbeam_epoch::pin();
@@ -146,6 +206,10 @@ mod tests {
         assert!(!map.set(65, "same shard".to_string(), &guard));
         let one = map.get(1, &guard).expect("there");
         assert!(map.set(1, "uno".to_string(), &guard));
+        assert!(!map.update(1, &guard, |_| None) && !map.update(7, &guard, |_| Some(String::new())));
+        assert!(map.update(1, &guard, |uno| Some(format!("{uno}, due"))));
+        assert_eq!(map.get(1, &guard).map(String::as_str), Some("uno, due"));
+        assert!(map.update(1, &guard, |_| Some("uno".to_string())));
         let uno = map.remove(1, &guard).expect("there");
         assert_eq!((one.as_str(), uno.as_str()), ("one", "uno"));
         assert!(map.get(1, &guard).is_none());

@@ -9,4 +9,4 @@ pub mod sync;
 
 pub use addr::{LogAddr, SegmentId};
 pub use clock::Clock;
-pub use epoch::{EpochCell, EpochMap};
+pub use epoch::{EpochCell, EpochMap, Grace};

@@ -114,6 +114,24 @@ mutants! {
     ClockMarkLeftOut = "clock-mark-left-out",
     /// Recovery does not look at clock marks.
     ClockMarkIgnored = "clock-mark-ignored",
+    /// A freed segment's new incarnation is not made durable.
+    FreeingNotPersisted = "freeing-not-persisted",
+    /// The cleaner frees a segment before the copies of what was live in it are durable.
+    CopiesNotFenced = "copies-not-fenced",
+    /// The cleaner frees a segment while readers may still be in it.
+    FreedUnderReaders = "freed-under-readers",
+    /// The cleaner cleans a segment whose records are not all published yet.
+    CleanedBeforeSettled = "cleaned-before-settled",
+    /// The cleaner drops every tombstone.
+    TombstoneDropped = "tombstone-dropped",
+    /// The cleaner drops an expired record while older records of its key are left.
+    ExpiredDropped = "expired-dropped",
+    /// The cleaner drops the last clock mark.
+    ClockMarkDropped = "clock-mark-dropped",
+    /// The cleaner gives copies a version of their own.
+    CopiesRenewed = "copies-renewed",
+    /// Superseded records are forgotten when they are copied too late.
+    LateCopyNotCounted = "late-copy-not-counted",
 }
 
 #[cfg(feature = "mutants")]

@@ -3,7 +3,7 @@
 use super::clients::Client;
 use super::shared::{Shared, ShutdownRequest};
 use super::stats::WorkerStats;
-use crate::protocol::{Protocol, ReplyWriter};
+use crate::protocol::{Args, Protocol, ReplyWriter};
 use crate::store::{Db, Entry, Key, Store, Worker};
 use crossbeam_epoch::Guard;
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub struct Session {
     pub authenticated: bool,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
+    /// How often the command that runs now may still wait for room in a full pool.
+    pub room_waits: RoomWaits,
     /// The connection as others see it (its name and the like).
     pub client: Arc<Client>,
 }
@@ -71,8 +73,54 @@ pub enum After {
     Pause(Duration),
     /// The command did not run and wrote nothing: clients are paused. It is run again when they no longer are.
     Postpone,
+    /// The command did not run and wrote nothing: the pool has no room for it. It is run again when the cleaner has made some, or has found
+    /// that there is none to be made.
+    MakeRoom {
+        /// Whether it is one that makes room itself, such as a delete.
+        frees: bool,
+    },
     /// The server shuts down.
     Shutdown(ShutdownRequest),
+}
+
+impl After {
+    /// Whether the command is to be run again.
+    pub fn runs_again(&self) -> bool {
+        matches!(self, After::Postpone | After::MakeRoom { .. })
+    }
+}
+
+/// How often one command may wait for room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoomWaits(u32);
+
+impl Default for RoomWaits {
+    fn default() -> Self {
+        Self(Self::MOST)
+    }
+}
+
+impl RoomWaits {
+    /// The room that was made for one may be taken by others; it has that many tries.
+    const MOST: u32 = 64;
+    /// Tries of a command that takes a good part of a pool, and does so on each of them.
+    const MOST_OF_LONG: u32 = 4;
+    /// What is long, in bytes.
+    const LONG_BYTES: usize = 1 << 20;
+
+    /// Whether a command whose arguments have so many bytes may wait once more.
+    fn take(&mut self, bytes: usize) -> bool {
+        if bytes > Self::LONG_BYTES {
+            self.0 = self.0.min(Self::MOST_OF_LONG);
+        }
+        self.0 = self.0.saturating_sub(1);
+        self.0 > 0
+    }
+
+    /// There is no room to be made: the command gets its error.
+    pub fn give_up(&mut self) {
+        self.0 = 0;
+    }
 }
 
 /// What a handler works with. The fields are separate so that a transaction can borrow the worker while the reply is written.
@@ -115,6 +163,12 @@ impl<'a> Ctx<'a> {
             None => self.stats.keyspace_misses.add(1),
         }
         entry
+    }
+
+    /// The command found no room in the pool. Whether it should be run again when there may be some.
+    #[cold]
+    pub(super) fn may_wait_for_room(&mut self, args: Args<'_>) -> bool {
+        self.session.room_waits.take(args.iter().map(<[u8]>::len).sum())
     }
 
     /// CLIENT REPLY OFF and SKIP: takes back what was written since `mark`, and goes on to the next mode.

@@ -54,7 +54,7 @@ impl Direct {
     }
 
     /// Runs requests as one pipeline: those that can run together do. Their replies are appended to `out`, as a connection would send them.
-    /// Ends early behind a command that asks for more than a reply; says how many ran.
+    /// Ends early behind a command that asks for more than a reply; says how many ran. A full pool is cleaned here and now.
     pub fn run<A: AsRef<[u8]>>(
         &mut self,
         store: &Store,
@@ -63,33 +63,44 @@ impl Direct {
         out: &mut BytesMut,
     ) -> usize {
         let packed: Vec<(Vec<u8>, ArgSpans)> = requests.iter().map(|request| pack(request)).collect();
-        let args = |i: usize| -> Args<'_> { packed[i].1.args(&packed[i].0) };
-        self.with_ctx(store, worker, out, |ctx| {
-            let mut ran = 0;
-            // Ends: each turn runs at least one request, or leaves.
-            while ran < packed.len() {
-                let together = execute_run(ctx, packed.len() - ran, |i| args(ran + i));
-                if together > 0 {
-                    ran += together;
-                    continue;
-                }
-                let mark = ctx.reply.mark();
-                // The error, if any, is in the reply.
-                let _written = execute(ctx, args(ran));
-                if ctx.after == After::Postpone {
-                    break;
-                }
-                ran += 1;
-                if ctx.session.reply_mode != ReplyMode::On {
-                    ctx.hold_back_reply(mark);
-                }
-                if ctx.after != After::Continue {
-                    break;
-                }
+        let mut ran = 0;
+        // Ends: a command waits for room a number of times at most.
+        loop {
+            ran += self.with_ctx(store, worker, out, |ctx| run_some(ctx, &packed[ran..]));
+            let After::MakeRoom { frees } = self.after else { return ran };
+            if !store.make_room(frees) {
+                self.session.room_waits.give_up();
             }
-            ran
-        })
+        }
     }
+}
+
+/// Runs requests until one asks for more than a reply. Says how many ran.
+fn run_some(ctx: &mut Ctx<'_>, packed: &[(Vec<u8>, ArgSpans)]) -> usize {
+    let args = |i: usize| -> Args<'_> { packed[i].1.args(&packed[i].0) };
+    let mut ran = 0;
+    // Ends: each turn runs at least one request, or leaves.
+    while ran < packed.len() {
+        let together = execute_run(ctx, packed.len() - ran, |i| args(ran + i));
+        if together > 0 {
+            ran += together;
+            continue;
+        }
+        let mark = ctx.reply.mark();
+        // The error, if any, is in the reply.
+        let _written = execute(ctx, args(ran));
+        if ctx.after.runs_again() {
+            break;
+        }
+        ran += 1;
+        if ctx.session.reply_mode != ReplyMode::On {
+            ctx.hold_back_reply(mark);
+        }
+        if ctx.after != After::Continue {
+            break;
+        }
+    }
+    ran
 }
 
 /// The arguments one behind the other, and where each is.

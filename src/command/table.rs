@@ -7,6 +7,7 @@
 //! Invariants, held by compile-time assertions: at most half of the slots are taken, so probing ends; no two commands have
 //! one name; every name is in lower case and at most [`NAME_MAX_BYTES`] long.
 
+use super::context::RoomWaits;
 use super::server::slowlog;
 use super::{After, CommandError, CommandSpec, Ctx, Flags, PauseScope};
 use crate::protocol::Args;
@@ -156,7 +157,8 @@ pub fn by_full_name(name: &[u8]) -> Option<Found> {
 /// Runs one request: finds the command, checks arity, authentication and whether it may run now, runs it, counts it, and writes
 /// the reply or the error.
 ///
-/// When clients are paused it may leave [`After::Postpone`] behind instead, with nothing run, written or counted.
+/// When clients are paused it may leave [`After::Postpone`] behind instead, with nothing run, written or counted; when the pool is full,
+/// [`After::MakeRoom`].
 ///
 /// # Errors
 /// The error that has just been written as the reply, so that a transaction can tell.
@@ -192,6 +194,12 @@ fn run(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<(), CommandEr
         slowlog::note(ctx, found, args, elapsed);
         outcome
     };
+    if outcome.as_ref().is_err_and(|error| *error == CommandError::OUT_OF_SPACE) && ctx.may_wait_for_room(args) {
+        ctx.reply.truncate(mark);
+        ctx.after = After::MakeRoom { frees: !found.spec.flags.contains(Flags::DENYOOM) };
+        return Ok(());
+    }
+    ctx.session.room_waits = RoomWaits::default();
     counters.calls.add(1);
     stats.commands_processed.add(1);
     if let Err(error) = &outcome {

@@ -1,18 +1,19 @@
 //! Building a commit batch in DRAM, so that it is streamed to the pool once.
 
 use super::NewRecord;
-use super::format::{BATCH_HEADER_BYTES, RECORD_ALIGN, batch_bytes, checked_bytes};
+use super::format::{BATCH_HEADER_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, batch_bytes, checked_bytes};
 
 /// A commit batch being put together. Reused from batch to batch: allocates only to grow.
 #[derive(Debug)]
 pub struct BatchBuilder {
     bytes: Vec<u8>,
     records: u32,
+    user_bytes: u64,
 }
 
 impl Default for BatchBuilder {
     fn default() -> Self {
-        Self { bytes: vec![0; BATCH_HEADER_BYTES], records: 0 }
+        Self { bytes: vec![0; BATCH_HEADER_BYTES], records: 0, user_bytes: 0 }
     }
 }
 
@@ -25,6 +26,7 @@ impl BatchBuilder {
         self.bytes.truncate(BATCH_HEADER_BYTES);
         self.bytes.shrink_to(KEEP_BYTES);
         self.records = 0;
+        self.user_bytes = 0;
     }
 
     /// Whether it holds no record.
@@ -35,6 +37,16 @@ impl BatchBuilder {
     /// Its size in the pool, in bytes: whole lines.
     pub fn bytes(&self) -> usize {
         batch_bytes(self.bytes.len())
+    }
+
+    /// Bytes of keys and values in it.
+    pub fn user_bytes(&self) -> u64 {
+        self.user_bytes
+    }
+
+    /// Its size in the pool if a record of `bytes`, padding included, were added.
+    pub fn bytes_with(&self, bytes: usize) -> usize {
+        batch_bytes(self.bytes.len() + bytes)
     }
 
     /// Adds a record and returns where in the batch it starts.
@@ -60,6 +72,7 @@ impl BatchBuilder {
         assert_eq!(self.bytes.len() - value_at, value_len, "a value of another length than announced");
         self.bytes.resize(self.bytes.len().next_multiple_of(RECORD_ALIGN), 0);
         self.records += 1;
+        self.user_bytes += (self.bytes.len() - start - RECORD_HEADER_BYTES) as u64;
         start
     }
 

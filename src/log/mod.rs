@@ -11,6 +11,6 @@ mod record;
 mod writer;
 
 pub use batch::BatchBuilder;
-pub use reader::{SegmentFault, SegmentScan, record_at, scan_batches, scan_segment, try_record_at};
+pub use reader::{SegmentFault, SegmentScan, batch_at, record_at, scan_batches, scan_segment, try_record_at};
 pub use record::{Kind, NewRecord, Object, ObjectType, Record, RecordError, chunk_mark};
 pub use writer::{AppendError, Writer};

@@ -187,6 +187,15 @@ pub fn scan_batches<'p>(
     scan
 }
 
+/// The batch at `at` bytes into `segment`, bytes of a segment whose checks are seeded with `seed`, if it validates: its bytes, and how many records
+/// are in it.
+pub fn batch_at(segment: &[u8], at: usize, seed: u32) -> Option<(&[u8], u32)> {
+    match check_batch(segment, at, seed) {
+        BatchCheck::Valid { bytes, records } => Some((&segment[at..at + bytes], records)),
+        BatchCheck::Torn | BatchCheck::Nothing => None,
+    }
+}
+
 /// The segment up to its last batch, which a defect loses.
 #[cold]
 fn without_last(segment: &[u8], seed: u32) -> &[u8] {

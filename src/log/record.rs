@@ -166,6 +166,12 @@ impl<'a> Record<'a> {
         record_bytes(self.key.len(), self.value.len())
     }
 
+    /// The same record, to be written once more.
+    pub fn copy(&self) -> NewRecord<'a> {
+        let Record { kind, flags, keyspace, version, expiry_ms, key, value } = *self;
+        NewRecord { kind, flags, keyspace, version, expiry_ms, key: [key, &[]], value }
+    }
+
     /// Whether it is expired at `now_ms`.
     #[inline]
     pub fn expired(&self, now_ms: u64) -> bool {

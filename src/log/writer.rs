@@ -4,7 +4,7 @@ use super::format::{BATCH_HEADER_BYTES, batch_seed};
 use super::{BatchBuilder, Kind};
 use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
-use crate::pool::{OpenSegment, Pool, PoolFull, Urgency};
+use crate::pool::{Flow, OpenSegment, Pool, PoolFull, Urgency};
 
 /// Why a batch was not appended. Nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +26,8 @@ pub enum AppendError {
 #[derive(Debug, Default)]
 pub struct Writer {
     open: Option<OpenSegment>,
+    /// What it has appended since it last told the pool.
+    flow: Flow,
 }
 
 impl Writer {
@@ -46,25 +48,52 @@ impl Writer {
         let at = segment.start + segment.end;
         // A crash from here to the fence leaves any part of these lines: the checksum then fails, and nothing refers to them.
         pool.region().write(at, image);
-        fence(pool, image);
+        fence(pool, image, urgency);
         segment.end += bytes;
         pool.set_used(segment.id, segment.end);
+        self.flow.count(at, bytes, batch.user_bytes(), urgency == Urgency::Cleans);
         Ok(at)
     }
 
+    /// Bytes that the open segment has room for.
+    pub fn room(&self) -> u64 {
+        self.open.as_ref().map_or(0, |segment| segment.bytes - segment.end)
+    }
+
     /// The open segment if it has room for `bytes`; else it is sealed and a fresh one opened.
+    #[inline]
     fn room_for(&mut self, pool: &Pool, bytes: u64, urgency: Urgency) -> Result<&mut OpenSegment, AppendError> {
-        let fits = self.open.as_ref().is_some_and(|segment| segment.bytes - segment.end >= bytes);
+        let fits = self.open.as_ref().is_some_and(|segment| segment.bytes - segment.end >= bytes && !segment.reserved);
         if !fits {
-            if bytes > pool.max_batch_bytes() {
-                return Err(AppendError::TooLarge { bytes, limit: pool.max_batch_bytes() });
-            }
-            let fresh = pool.open_segment(urgency)?;
-            if let Some(full) = self.open.replace(fresh) {
-                pool.seal_segment(full.id, full.end);
-            }
+            self.find_room(pool, bytes, urgency)?;
         }
         Ok(self.open.as_mut().expect("an open segment: found to fit or just opened"))
+    }
+
+    #[cold]
+    fn find_room(&mut self, pool: &Pool, bytes: u64, urgency: Urgency) -> Result<(), AppendError> {
+        if bytes > pool.max_batch_bytes() {
+            return Err(AppendError::TooLarge { bytes, limit: pool.max_batch_bytes() });
+        }
+        if let Some(segment) = &mut self.open
+            && segment.bytes - segment.end >= bytes
+        {
+            // From the reserve: a write that makes the pool fuller must not use up what a delete has taken.
+            if urgency != Urgency::Normal {
+                return Ok(());
+            }
+            if pool.has_room(Urgency::Normal) {
+                segment.reserved = false;
+                return Ok(());
+            }
+            return Err(PoolFull.into());
+        }
+        let fresh = pool.open_segment(urgency)?;
+        if let Some(full) = self.open.replace(fresh) {
+            pool.seal_segment(full.id, full.end);
+        }
+        pool.count_flow(std::mem::take(&mut self.flow));
+        Ok(())
     }
 
     /// Seals the open segment, if there is one, and says whether there was: nothing more will be appended by this writer. Durable after the
@@ -74,6 +103,7 @@ impl Writer {
         if let Some(segment) = &open {
             pool.seal_segment(segment.id, segment.end);
         }
+        pool.count_flow(std::mem::take(&mut self.flow));
         open.is_some()
     }
 
@@ -90,10 +120,11 @@ impl Writer {
 
 /// The fence of a commit, and what defects make of it.
 #[inline(always)]
-fn fence(pool: &Pool, image: &[u8]) {
+fn fence(pool: &Pool, image: &[u8], urgency: Urgency) {
     let left_out = mutant::active(Mutant::CommitWithoutFence)
         || mutant::active(Mutant::PublishBeforeFence)
         || (mutant::active(Mutant::LargeCommitWithoutFence) && image.len() > 1024)
+        || (mutant::active(Mutant::CopiesNotFenced) && urgency == Urgency::Cleans)
         || (mutant::active(Mutant::ChunksNotFenced) && image[BATCH_HEADER_BYTES] == Kind::Chunk as u8);
     if mutant::active(Mutant::FenceByAnotherThread) {
         std::thread::scope(|scope| drop(scope.spawn(|| pool.region().fence())));

@@ -1,5 +1,6 @@
 //! Making a pool and opening one.
 
+use super::flow::Flows;
 use super::format::{MAX_DATABASES, SEGMENT_BYTES_RANGE, SUPERBLOCK_BYTES, Superblock, seal_word, state_word};
 use super::segments::Segments;
 use super::superblock::{mend_pair, read_pair, write_copy};
@@ -213,6 +214,7 @@ impl Pool {
             stripe_count: superblock.stripe_count,
             superblock: Mutex::new(superblock),
             segments,
+            flows: Flows::default(),
         }
     }
 }

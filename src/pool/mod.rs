@@ -9,13 +9,15 @@
 
 mod create;
 mod error;
+mod flow;
 pub mod format;
 mod segments;
 mod superblock;
 
 pub use create::PoolOptions;
 pub use error::{PoolError, PoolFull};
-pub use segments::{OpenSegment, SegmentHeader, SegmentUse, Urgency};
+pub use flow::{Flow, FlowTotals};
+pub use segments::{OpenSegment, Phase, SegmentHeader, SegmentUse, Urgency};
 
 use crate::base::SegmentId;
 use crate::base::sync::Mutex;
@@ -32,6 +34,7 @@ pub struct Pool {
     stripe_count: u32,
     superblock: Mutex<Superblock>,
     segments: segments::Segments,
+    flows: flow::Flows,
 }
 
 impl Pool {

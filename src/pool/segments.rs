@@ -1,7 +1,14 @@
-//! Segment states: free -> open -> sealed -> free, and how much of each is live.
+//! Segment phases: free -> open -> sealed -> settled -> cleaning -> free, and how much of each is live.
 //!
 //! Opening a segment raises its incarnation durably before anything is appended, so that bytes of its former life never
-//! validate again. Sealing says where its log ends, so that anything invalid below is known to be damage.
+//! validate again. Sealing says where its log ends, so that anything invalid below is known to be damage. Freeing it raises the incarnation
+//! once more, which takes all of its records out of the pool at once. The other phases are DRAM state.
+//!
+//! | who wants a segment | what it leaves to the others |
+//! |---|---|
+//! | a write that makes the pool fuller | the reserve: what deletes and the cleaner may take |
+//! | a delete, an expiry | the cleaner's part of the reserve |
+//! | the cleaner, which gives back more than it takes | nothing |
 
 use super::format::{
     LINE_BYTES, SEGMENT_HEADER_BYTES, Superblock, decode_seal_word, decode_state_word, in_use, seal_word, segment_seed,
@@ -13,7 +20,9 @@ use crate::base::mutant::{self, Mutant};
 use crate::base::sync::{Mutex, MutexGuard, PoisonError};
 use crate::persist::{MediaError, Region};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::thread::Thread;
 
 /// Who wants a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +31,33 @@ pub enum Urgency {
     Normal,
     /// A delete or an expiry, which a full pool must still take.
     Frees,
+    /// The cleaner, without which a full pool would stay full.
+    Cleans,
+}
+
+/// Where a segment is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Phase {
+    /// Holds nothing.
+    Free,
+    /// One thread appends to it.
+    Open,
+    /// Nothing more is appended, but who did may not have published everything in it yet.
+    Sealed,
+    /// Everything in it is published, or never will be: it may be cleaned.
+    Settled,
+    /// The cleaner empties it.
+    Cleaning,
+    /// Damaged in places: what is in it stays where it is.
+    Kept,
+}
+
+impl Phase {
+    fn from_byte(byte: u8) -> Self {
+        use Phase::{Cleaning, Free, Kept, Open, Sealed, Settled};
+        [Free, Open, Sealed, Settled, Cleaning, Kept][byte as usize]
+    }
 }
 
 /// What a segment's header says.
@@ -66,27 +102,64 @@ pub struct OpenSegment {
     pub bytes: u64,
     /// What the checks in it are seeded with.
     pub seed: u32,
+    /// Whether it was taken from the reserve: then only who may take from there may append to it.
+    pub reserved: bool,
 }
 
-/// How a segment is used, for people.
+/// How a segment is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentUse {
-    /// Whether it holds records.
-    pub in_use: bool,
+    /// Where it is in its life.
+    pub phase: Phase,
     /// Bytes from its start to the end of its log.
     pub used_bytes: u64,
     /// Bytes of records that the index or an object refers to.
     pub live_bytes: u64,
+    /// Bytes of tombstones that the cleaner has carried on, as older records of their keys were left.
+    pub held_bytes: u64,
+    /// How many segments had been freed when the last of these was carried on.
+    pub held_at: u64,
+    /// How many segments had been opened when it was.
+    pub opened_at: u64,
+    /// Whether the cleaner has filled it: what is in it has outlived a segment already.
+    pub survivors: bool,
+    /// Bytes of records that the cleaner has put there.
+    pub packed_bytes: u64,
+}
+
+impl SegmentUse {
+    /// Whether it holds records.
+    pub fn in_use(&self) -> bool {
+        self.phase != Phase::Free
+    }
 }
 
 /// DRAM state of one segment.
 #[derive(Debug, Default)]
 struct State {
     incarnation: AtomicU32,
+    /// A [`Phase`].
+    phase: AtomicU8,
+    survivors: AtomicBool,
     used: AtomicU64,
     live: AtomicU64,
+    held: AtomicU64,
+    packed: AtomicU64,
+    held_at: AtomicU64,
+    opened_at: AtomicU64,
     /// Bytes from its start whose pages are mapped for writing, so that appending meets no page fault.
     populated: AtomicU64,
+}
+
+impl State {
+    fn phase(&self) -> Phase {
+        // Acquire: who sees a segment sealed sees how full it is.
+        Phase::from_byte(self.phase.load(Ordering::Acquire))
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
 }
 
 /// DRAM state of all segments.
@@ -94,8 +167,24 @@ pub(super) struct Segments {
     states: Box<[State]>,
     free: Mutex<VecDeque<SegmentId>>,
     free_count: AtomicU32,
-    /// Segments that only [`Urgency::Frees`] may take.
-    reserve: u32,
+    /// Segments that were sealed and are not settled yet.
+    sealed: Mutex<Vec<SegmentId>>,
+    opened: AtomicU64,
+    freed: AtomicU64,
+    /// Who is woken when few segments are left.
+    alarm: OnceLock<Thread>,
+}
+
+/// Free segments that only the cleaner may take: to empty a segment it needs at most one more than it has.
+const CLEANING_RESERVE: u32 = 1;
+
+/// Of `count` segments, how many are kept back from a taker of this urgency.
+fn kept_back(count: u32, urgency: Urgency) -> u32 {
+    match urgency {
+        Urgency::Normal => CLEANING_RESERVE + (count / 64).clamp(1, 8),
+        Urgency::Frees => CLEANING_RESERVE,
+        Urgency::Cleans => 0,
+    }
 }
 
 /// Reads the header of the segment at `at`.
@@ -134,19 +223,26 @@ impl Segments {
                     state.incarnation.store(incarnation, Ordering::Relaxed);
                     free.push_back(id);
                 }
-                Ok(
-                    SegmentHeader::Open { incarnation }
-                    | SegmentHeader::Sealed { incarnation, .. }
-                    | SegmentHeader::SealDamaged { incarnation },
-                ) => {
+                Ok(SegmentHeader::Open { incarnation }) => {
                     state.incarnation.store(incarnation, Ordering::Relaxed);
+                    state.set_phase(Phase::Open);
                 }
-                Ok(SegmentHeader::Damaged) | Err(_) => {}
+                Ok(SegmentHeader::Sealed { incarnation, .. } | SegmentHeader::SealDamaged { incarnation }) => {
+                    state.incarnation.store(incarnation, Ordering::Relaxed);
+                    state.set_phase(Phase::Sealed);
+                }
+                Ok(SegmentHeader::Damaged) | Err(_) => state.set_phase(Phase::Kept),
             }
         }
-        let free_count = AtomicU32::new(free.len() as u32);
-        let reserve = (superblock.segment_count / 32).clamp(1, 8);
-        Self { states, free: Mutex::new(free), free_count, reserve }
+        Self {
+            states,
+            free_count: AtomicU32::new(free.len() as u32),
+            free: Mutex::new(free),
+            sealed: Mutex::default(),
+            opened: AtomicU64::new(0),
+            freed: AtomicU64::new(0),
+            alarm: OnceLock::new(),
+        }
     }
 
     pub(super) fn count(&self) -> u32 {
@@ -157,14 +253,16 @@ impl Segments {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_free(&self, urgency: Urgency) -> Result<SegmentId, PoolFull> {
+    /// A free segment, and whether it is from the reserve.
+    fn take_free(&self, urgency: Urgency) -> Result<(SegmentId, bool), PoolFull> {
         let mut free = self.lock_free();
-        if urgency == Urgency::Normal && free.len() <= self.reserve as usize {
+        let there = free.len() as u32;
+        if there <= kept_back(self.count(), urgency) {
             return Err(PoolFull);
         }
         let id = free.pop_front().ok_or(PoolFull)?;
-        self.free_count.store(free.len() as u32, Ordering::Relaxed);
-        Ok(id)
+        self.free_count.store(there - 1, Ordering::Relaxed);
+        Ok((id, there <= kept_back(self.count(), Urgency::Normal)))
     }
 }
 
@@ -174,7 +272,13 @@ impl Pool {
     /// # Errors
     /// [`PoolFull`] when no segment is left for this urgency.
     pub fn open_segment(&self, urgency: Urgency) -> Result<OpenSegment, PoolFull> {
-        let id = self.segments.take_free(urgency)?;
+        let taken = self.segments.take_free(urgency);
+        if self.is_low()
+            && let Some(thread) = self.segments.alarm.get()
+        {
+            thread.unpark();
+        }
+        let (id, reserved) = taken?;
         let state = &self.segments.states[id.0 as usize];
         let incarnation = state.incarnation.load(Ordering::Relaxed) + 1;
         let at = self.segment_offset(id);
@@ -192,13 +296,19 @@ impl Pool {
         }
         state.incarnation.store(incarnation, Ordering::Relaxed);
         state.live.store(0, Ordering::Relaxed);
+        state.held.store(0, Ordering::Relaxed);
+        state.packed.store(0, Ordering::Relaxed);
         state.used.store(SEGMENT_HEADER_BYTES, Ordering::Relaxed);
+        state.opened_at.store(self.segments.opened.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        state.survivors.store(urgency == Urgency::Cleans, Ordering::Relaxed);
+        state.set_phase(Phase::Open);
         Ok(OpenSegment {
             id,
             start: at,
             end: SEGMENT_HEADER_BYTES,
             bytes: self.segment_bytes,
             seed: segment_seed(&self.uuid, id, incarnation),
+            reserved,
         })
     }
 
@@ -210,6 +320,94 @@ impl Pool {
         let too_far = u64::from(mutant::active(Mutant::SealTooFar)) * LINE_BYTES;
         self.region.store_u64(at, seal_word(&self.uuid, id, incarnation, ((end + too_far) / LINE_BYTES) as u32));
         self.region.flush(at, 8);
+        self.segments.states[id.0 as usize].set_phase(Phase::Sealed);
+        self.lock_sealed().push(id);
+    }
+
+    fn lock_sealed(&self) -> MutexGuard<'_, Vec<SegmentId>> {
+        self.segments.sealed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The segments that were sealed since this was last asked. Whoever asks settles them once nobody can be publishing records of theirs any
+    /// more.
+    pub fn take_sealed(&self) -> Vec<SegmentId> {
+        std::mem::take(&mut self.lock_sealed())
+    }
+
+    /// Everything in these segments is published: they may be cleaned.
+    pub fn settle(&self, ids: &[SegmentId]) {
+        for id in ids {
+            self.segments.states[id.0 as usize].set_phase(Phase::Settled);
+        }
+    }
+
+    /// Recovery is over and nobody writes yet: what it has found whole may be cleaned, what is damaged may not.
+    pub fn settle_recovered(&self, is_damaged: impl Fn(SegmentId) -> bool) {
+        self.take_sealed();
+        for id in self.segment_ids() {
+            let state = &self.segments.states[id.0 as usize];
+            if matches!(state.phase(), Phase::Open | Phase::Sealed) {
+                state.set_phase(if is_damaged(id) { Phase::Kept } else { Phase::Settled });
+            }
+        }
+    }
+
+    /// Whether segment `id` is still open, or was when the last user of the pool ended.
+    #[inline]
+    pub fn is_open(&self, id: SegmentId) -> bool {
+        self.segments.states[id.0 as usize].phase() == Phase::Open
+    }
+
+    /// A settled segment is to be emptied. `false` if it is not settled.
+    pub fn begin_cleaning(&self, id: SegmentId) -> bool {
+        let state = &self.segments.states[id.0 as usize];
+        let settled = state.phase() == Phase::Settled;
+        if settled {
+            state.set_phase(Phase::Cleaning);
+        }
+        settled
+    }
+
+    /// The segment is not emptied after all; for good when what is in it is damaged.
+    pub fn end_cleaning(&self, id: SegmentId, damaged: bool) {
+        let phase = if damaged { Phase::Kept } else { Phase::Settled };
+        self.segments.states[id.0 as usize].set_phase(phase);
+    }
+
+    /// Frees segments that were emptied: what is left in them is out of the pool. Each must be in [`Phase::Cleaning`], what was live in it
+    /// durable elsewhere, and nobody may hold an address in it. Durable on return: a line each flushed, one fence.
+    pub fn release_segments(&self, ids: &[SegmentId]) {
+        for &id in ids {
+            let state = &self.segments.states[id.0 as usize];
+            let incarnation = state.incarnation.load(Ordering::Relaxed) + 1;
+            let at = self.segment_offset(id);
+            // A crash before the fence finds the segment in use, with nothing in it that counts, or free.
+            self.region.store_u64(at, state_word(&self.uuid, id, incarnation));
+            if !mutant::active(Mutant::FreeingNotPersisted) {
+                self.region.flush(at, 8);
+            }
+            state.incarnation.store(incarnation, Ordering::Relaxed);
+        }
+        if !mutant::active(Mutant::FreeingNotPersisted) {
+            self.region.fence();
+        }
+        for &id in ids {
+            let state = &self.segments.states[id.0 as usize];
+            state.live.store(0, Ordering::Relaxed);
+            state.held.store(0, Ordering::Relaxed);
+            state.used.store(0, Ordering::Relaxed);
+            state.set_phase(Phase::Free);
+        }
+        self.segments.freed.fetch_add(ids.len() as u64, Ordering::Relaxed);
+        let mut free = self.segments.lock_free();
+        free.extend(ids);
+        self.segments.free_count.store(free.len() as u32, Ordering::Relaxed);
+    }
+
+    /// What the checks in segment `id` are seeded with in its present life.
+    pub fn segment_seed(&self, id: SegmentId) -> u32 {
+        let incarnation = self.segments.states[id.0 as usize].incarnation.load(Ordering::Relaxed);
+        segment_seed(&self.uuid, id, incarnation)
     }
 
     /// What the header of segment `id` says on the medium.
@@ -249,10 +447,21 @@ impl Pool {
         self.segments.states[id.0 as usize].live.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// Counts `bytes` of records that the cleaner has put into segment `id`, `held_bytes` of them tombstones that it has carried on.
+    pub fn add_survivors(&self, id: SegmentId, bytes: u64, held_bytes: u64) {
+        let state = &self.segments.states[id.0 as usize];
+        state.packed.fetch_add(bytes, Ordering::Relaxed);
+        if held_bytes > 0 {
+            state.held.fetch_add(held_bytes, Ordering::Relaxed);
+            state.held_at.store(self.segments_freed(), Ordering::Relaxed);
+        }
+    }
+
     /// Forgets what is live, before recovery counts it again.
     pub fn reset_live(&self) {
         for state in &self.segments.states {
             state.live.store(0, Ordering::Relaxed);
+            state.held.store(0, Ordering::Relaxed);
         }
     }
 
@@ -260,9 +469,14 @@ impl Pool {
     pub fn segment_use(&self, id: SegmentId) -> SegmentUse {
         let state = &self.segments.states[id.0 as usize];
         SegmentUse {
-            in_use: in_use(state.incarnation.load(Ordering::Relaxed)),
+            phase: state.phase(),
             used_bytes: state.used.load(Ordering::Relaxed),
             live_bytes: state.live.load(Ordering::Relaxed),
+            held_bytes: state.held.load(Ordering::Relaxed),
+            held_at: state.held_at.load(Ordering::Relaxed),
+            opened_at: state.opened_at.load(Ordering::Relaxed),
+            survivors: state.survivors.load(Ordering::Relaxed),
+            packed_bytes: state.packed.load(Ordering::Relaxed),
         }
     }
 
@@ -271,9 +485,39 @@ impl Pool {
         self.segments.free_count.load(Ordering::Relaxed)
     }
 
-    /// Number of free segments that only deletes may take.
+    /// Number of free segments that only deletes and the cleaner may take.
     pub fn reserved_segments(&self) -> u32 {
-        self.segments.reserve
+        kept_back(self.segments.count(), Urgency::Normal)
+    }
+
+    /// Whether a segment is left for this urgency.
+    pub fn has_room(&self, urgency: Urgency) -> bool {
+        self.free_segments() > kept_back(self.segments.count(), urgency)
+    }
+
+    /// Free segments that the cleaner keeps ahead of the writers: the reserve, and a few for them.
+    pub fn wanted_free(&self) -> u32 {
+        self.reserved_segments() + (self.segments.count() / 32).clamp(1, 16)
+    }
+
+    /// Whether there are fewer free segments than there should be.
+    pub fn is_low(&self) -> bool {
+        self.free_segments() < self.wanted_free()
+    }
+
+    /// Has `thread` unparked whenever a segment is asked for and few are left. The first who asks for this stays.
+    pub fn wake_when_low(&self, thread: Thread) {
+        let _first_one_stays = self.segments.alarm.set(thread);
+    }
+
+    /// Segments opened since the pool was.
+    pub fn segments_opened(&self) -> u64 {
+        self.segments.opened.load(Ordering::Relaxed)
+    }
+
+    /// Segments freed since the pool was opened.
+    pub fn segments_freed(&self) -> u64 {
+        self.segments.freed.load(Ordering::Relaxed)
     }
 
     /// Maps the next `bytes` of the `count` segments that will be opened next, for a background thread that calls it again and again. Some

@@ -34,7 +34,8 @@ const TURN_READS: usize = 16;
 
 /// A wait that a command asked for: nothing is run before it is over.
 struct Hold {
-    over: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// `false`: the room that was waited for is not to be had.
+    over: Pin<Box<dyn Future<Output = bool> + Send>>,
     /// Whether the replies so far are sent meanwhile.
     sends: bool,
 }
@@ -109,7 +110,9 @@ impl Connection {
                 self.send(cx, state)?;
             }
             if let Some(hold) = &mut self.hold {
-                ready!(hold.over.as_mut().poll(cx));
+                if !ready!(hold.over.as_mut().poll(cx)) {
+                    self.session.room_waits.give_up();
+                }
                 self.hold = None;
                 state.read_clock();
             }
@@ -190,20 +193,34 @@ impl Connection {
             self.close_after_replies();
         }
         if outcome.after != After::Continue {
-            self.follow(outcome.after);
+            self.follow(outcome.after, state);
         }
         outcome.executed
     }
 
     #[cold]
-    fn follow(&mut self, after: After) {
+    fn follow(&mut self, after: After, state: &WorkerState) {
         match after {
             After::Continue => {}
             After::Close => self.close_after_replies(),
-            After::Pause(length) => self.hold = Some(Hold { over: Box::pin(sleep(length)), sends: false }),
+            After::Pause(length) => {
+                let over = Box::pin(async move {
+                    sleep(length).await;
+                    true
+                });
+                self.hold = Some(Hold { over, sends: false });
+            }
             After::Postpone => {
                 let shared = Arc::clone(&self.shared);
-                let over = Box::pin(async move { shared.pause.over(&shared.clock).await });
+                let over = Box::pin(async move {
+                    shared.pause.over(&shared.clock).await;
+                    true
+                });
+                self.hold = Some(Hold { over, sends: true });
+            }
+            After::MakeRoom { frees } => {
+                let store = Arc::clone(&state.store);
+                let over = Box::pin(async move { store.wait_for_room(frees).await });
                 self.hold = Some(Hold { over, sends: true });
             }
             After::Shutdown(request) => {

@@ -192,7 +192,7 @@ fn execute(
         let mark = ctx.reply.mark();
         // An error is in the reply already; only a transaction would want to know.
         let _ = command::execute(&mut ctx, request.args(input));
-        if ctx.after == After::Postpone {
+        if ctx.after.runs_again() {
             break;
         }
         executed += 1;

@@ -1,11 +1,11 @@
 //! Whole databases at once: FLUSHDB, FLUSHALL, SWAPDB. Each is one durable change of the superblock's map, made while all stripes are
 //! held, so no write is in flight; what was flushed is taken apart in the background.
 
-use super::accounting::count_out;
 use super::expiry::drop_object;
 use super::keyspaces::{DbTable, Keyspace};
 use super::{Db, Store, StoreError};
 use crate::base::mutant::{self, Mutant};
+use crate::base::sync::MutexGuard;
 use crate::log::Kind;
 use crate::pool::format::Superblock;
 use crossbeam_epoch::Guard;
@@ -60,8 +60,10 @@ impl Store {
             true => change(&mut self.pool.superblock()),
         }
         let retired: Vec<_> = used.iter().zip(fresh).map(|(&db, id)| table.replace(db, Keyspace::new(id))).collect();
+        // First, so that who does not find a keyspace in the table finds it there.
+        self.lock_retired().extend(retired);
         self.table.replace(table, &guard);
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(retired);
+        self.wake_cleaner();
     }
 
     /// Swaps two databases in one durable step.
@@ -84,22 +86,31 @@ impl Store {
         Ok(())
     }
 
+    pub(super) fn lock_retired(&self) -> MutexGuard<'_, Vec<Arc<Keyspace>>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes flushed keyspaces apart for at most about `budget`: counts their records as garbage, frees their objects and indexes. Says
     /// whether there is more to do.
     pub fn reap(&self, budget: Duration) -> bool {
-        let started = Instant::now();
-        let next = || self.retired.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        // Ends: each turn takes a keyspace out, and one that is put back ends it.
-        while let Some(keyspace) = next() {
-            if Arc::strong_count(&keyspace) > 1 || !self.take_apart(&keyspace, started + budget) {
+        let _cleaner = self.lock_cleaner();
+        self.reap_until(Instant::now() + budget)
+    }
+
+    /// [`Store::reap`], by who holds the cleaner.
+    pub(super) fn reap_until(&self, deadline: Instant) -> bool {
+        // Ends: each turn takes a keyspace out, or leaves.
+        loop {
+            // It stays in the list meanwhile: the cleaner must not take its records for nobody's.
+            let Some(keyspace) = self.lock_retired().last().cloned() else { return false };
+            if is_seen(&keyspace) || !self.take_apart(&keyspace, deadline) {
                 // A reader may still look at the table that has it, and must find it whole; or it is not empty yet. Come back later. Freeing
                 // its index never falls to a worker so.
-                self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(keyspace);
                 crossbeam_epoch::pin().flush();
                 return true;
             }
+            self.lock_retired().retain(|other| !Arc::ptr_eq(other, &keyspace));
         }
-        false
     }
 
     /// Removes the keys of a flushed keyspace from its index until `deadline`; whether it is empty.
@@ -130,17 +141,24 @@ impl Store {
         true
     }
 
-    fn take_out(&self, keyspace: &Keyspace, addr: crate::base::LogAddr, guard: &Guard) {
+    /// Removes one key of a flushed keyspace that nobody looks at any more.
+    pub(super) fn take_out(&self, keyspace: &Keyspace, addr: crate::base::LogAddr, guard: &Guard) {
         let Some(index) = keyspace.index() else { return };
         let Ok(record) = crate::log::try_record_at(&self.pool, addr) else { return };
         let hash = self.hash(record.key);
         let stripe = self.stripes.of(hash);
         let mut held = stripe.lock();
         if index.remove(hash, guard, |other| other == addr).is_some() {
-            let record = count_out(&self.pool, keyspace, stripe, &mut held, hash, addr);
+            let record = self.books().count_out(keyspace, stripe, &mut held, hash, addr);
             if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
-                drop_object(&self.pool, &self.objects, object.id, guard);
+                drop_object(self.books(), &self.objects, object.id, guard);
             }
         }
     }
+}
+
+/// Whether a table may still have this retired keyspace, of which the caller has a count of its own beside the list's: then a reader may look at
+/// it, and must find it whole.
+pub(super) fn is_seen(keyspace: &Arc<Keyspace>) -> bool {
+    Arc::strong_count(keyspace) > 2
 }

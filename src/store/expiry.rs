@@ -5,7 +5,7 @@
 //! restart brings no key back. That is a clock mark: one line, one fence, at most once per millisecond of time, and none for keys whose expiry
 //! lies below the last mark.
 
-use super::accounting::{count_garbage, count_out};
+use super::accounting::Books;
 use super::keyspaces::{DbTable, Keyspace};
 use super::objects::Objects;
 use super::stripes::{Held, Stripe};
@@ -13,7 +13,7 @@ use super::{Store, Worker};
 use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
 use crate::log::{Kind, NewRecord, Record, record_at, try_record_at};
-use crate::pool::{Pool, Urgency};
+use crate::pool::Urgency;
 use crossbeam_epoch::Guard;
 use siphasher::sip::SipHasher13;
 use std::sync::PoisonError;
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// Removes at most `limit` keys of a held stripe that are due at `now_ms`; says how many.
 #[expect(clippy::too_many_arguments, reason = "shared by recovery, which has the parts of a store and no store yet")]
 pub(super) fn remove_due(
-    pool: &Pool,
+    books: Books<'_>,
     hasher: &SipHasher13,
     table: &DbTable,
     objects: &Objects,
@@ -42,13 +42,13 @@ pub(super) fn remove_due(
         let Some(keyspace) = table.iter().find(|keyspace| keyspace.id == keyspace_id) else { continue };
         let Some(index) = keyspace.index() else { continue };
         let is_expired = |addr| {
-            let found = try_record_at(pool, addr);
+            let found = try_record_at(books.pool, addr);
             found.is_ok_and(|record| record.expiry_ms == at_ms && hasher.hash(record.key) == hash)
         };
         if let Some(addr) = stripe.publishing_one(|| index.remove(hash, guard, is_expired)) {
-            let record = count_out(pool, keyspace, stripe, held, hash, addr);
+            let record = books.count_out(keyspace, stripe, held, hash, addr);
             if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
-                drop_object(pool, objects, object.id, guard);
+                drop_object(books, objects, object.id, guard);
             }
             removed += 1;
         }
@@ -57,10 +57,10 @@ pub(super) fn remove_due(
 }
 
 /// Forgets an object: its chunks are garbage.
-pub(super) fn drop_object(pool: &Pool, objects: &Objects, id: u64, guard: &Guard) {
+pub(super) fn drop_object(books: Books<'_>, objects: &Objects, id: u64, guard: &Guard) {
     let Some(table) = objects.remove(id, guard) else { return };
     for &addr in table.chunks.iter().flatten() {
-        count_garbage(pool, addr, record_at(pool, addr).bytes());
+        books.count_garbage(addr, record_at(books.pool, addr).bytes());
     }
 }
 
@@ -108,7 +108,7 @@ impl Store {
     fn expire_held(&self, stripe: &Stripe, held: &mut Held<'_>, now_ms: u64, limit: usize) -> usize {
         let guard = crossbeam_epoch::pin();
         let table = self.table.load(&guard);
-        let removed = remove_due(&self.pool, &self.hasher, table, &self.objects, stripe, held, now_ms, limit, &guard);
+        let removed = remove_due(self.books(), &self.hasher, table, &self.objects, stripe, held, now_ms, limit, &guard);
         self.expired_keys.fetch_add(removed as u64, Ordering::Relaxed);
         removed
     }
@@ -132,11 +132,13 @@ impl Store {
         let Some(index) = keyspace.index() else { return false };
         let stripe = self.stripes.of(hash);
         let mut held = stripe.lock();
-        let removed = stripe.publishing_one(|| index.remove(hash, guard, |other| other == addr)).is_some();
-        if removed {
-            count_out(&self.pool, keyspace, stripe, &mut held, hash, addr);
+        // The cleaner may have moved it: a copy has the same version.
+        let is_same = |other| other == addr || self.is_copy(other, record);
+        let removed = stripe.publishing_one(|| index.remove(hash, guard, is_same));
+        if let Some(addr) = removed {
+            self.books().count_out(keyspace, stripe, &mut held, hash, addr);
             if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
-                drop_object(&self.pool, &self.objects, object.id, guard);
+                drop_object(self.books(), &self.objects, object.id, guard);
             }
             self.expired_keys.fetch_add(1, Ordering::Relaxed);
         }
@@ -144,7 +146,12 @@ impl Store {
         // one.
         let marked_ms = self.clock_floor_ms.load(Ordering::Acquire);
         self.expire_held(stripe, &mut held, marked_ms.min(now_ms), REMOVED_PER_READ);
-        removed
+        removed.is_some()
+    }
+
+    /// Whether the record at `addr` is a copy of `record`.
+    fn is_copy(&self, addr: LogAddr, record: &Record<'_>) -> bool {
+        try_record_at(&self.pool, addr).is_ok_and(|other| other == *record)
     }
 
     /// Makes it durable that expiry has gone by `now_ms`, unless it is durable already that it has gone by `needed_ms`: by a clock mark, or in

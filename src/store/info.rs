@@ -119,7 +119,7 @@ impl Store {
         let guard = crossbeam_epoch::pin();
         let region = self.pool.region();
         let medium = region.medium();
-        let uses = self.pool.segment_ids().map(|id| self.pool.segment_use(id)).filter(|usage| usage.in_use);
+        let uses = self.pool.segment_ids().map(|id| self.pool.segment_use(id)).filter(|usage| usage.in_use());
         let (log_bytes, live_bytes) =
             uses.fold((0, 0), |(log, live), usage| (log + usage.used_bytes, live + usage.live_bytes));
         let facts = self.recovery.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -61,27 +61,33 @@ impl Keyspace {
     }
 }
 
-/// Keyspaces in the order of their ids.
-pub struct KeyspacesById(Vec<Arc<Keyspace>>);
-
-impl KeyspacesById {
-    /// The keyspace of this id.
-    #[inline]
-    pub fn get(&self, id: u32) -> Option<&Arc<Keyspace>> {
-        self.0.binary_search_by_key(&id, |keyspace| keyspace.id).ok().map(|at| &self.0[at])
-    }
-}
-
 /// The keyspace of each database. Replaced whole by FLUSHDB and SWAPDB, while all stripes are held.
 #[derive(Clone)]
 pub struct DbTable {
     keyspaces: Vec<Arc<Keyspace>>,
+    /// Each keyspace's id and the database it belongs to, by id.
+    by_id: Vec<(u32, Db)>,
 }
 
 impl DbTable {
     /// Fresh keyspaces of these ids, for databases 0, 1, ...
     pub fn new(ids: &[u32]) -> Self {
-        Self { keyspaces: ids.iter().map(|&id| Arc::new(Keyspace::new(id))).collect() }
+        let keyspaces = ids.iter().map(|&id| Arc::new(Keyspace::new(id))).collect();
+        let mut table = Self { keyspaces, by_id: Vec::new() };
+        table.sort();
+        table
+    }
+
+    fn sort(&mut self) {
+        self.by_id = (0..).zip(&self.keyspaces).map(|(db, keyspace)| (keyspace.id, db)).collect();
+        self.by_id.sort_unstable();
+    }
+
+    /// The keyspace of this id, if a database has it.
+    #[inline]
+    pub fn find(&self, id: u32) -> Option<&Arc<Keyspace>> {
+        let at = self.by_id.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(self.get(self.by_id[at].1))
     }
 
     /// The keyspace of `db`.
@@ -103,20 +109,16 @@ impl DbTable {
         self.keyspaces.iter()
     }
 
-    /// From keyspace id to keyspace.
-    pub fn by_id(&self) -> KeyspacesById {
-        let mut keyspaces = self.keyspaces.clone();
-        keyspaces.sort_unstable_by_key(|keyspace| keyspace.id);
-        KeyspacesById(keyspaces)
-    }
-
     /// Puts another keyspace in the place of `db` and returns the former one.
     pub fn replace(&mut self, db: Db, keyspace: Keyspace) -> Arc<Keyspace> {
-        std::mem::replace(&mut self.keyspaces[db as usize], Arc::new(keyspace))
+        let former = std::mem::replace(&mut self.keyspaces[db as usize], Arc::new(keyspace));
+        self.sort();
+        former
     }
 
     /// Exchanges two databases.
     pub fn swap(&mut self, a: Db, b: Db) {
         self.keyspaces.swap(a as usize, b as usize);
+        self.sort();
     }
 }

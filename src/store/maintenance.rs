@@ -1,9 +1,10 @@
-//! The background thread of a store: expiry, index growth and pages of segments ahead of demand, and taking flushed databases apart.
+//! The background threads of a store: expiry, index growth and pages of segments ahead of demand on one; cleaning, and taking flushed databases
+//! apart, on the other.
 
 use super::Store;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,58 +14,74 @@ const TICK: Duration = Duration::from_millis(5);
 const EXPIRY_PERIOD: Duration = Duration::from_millis(100);
 /// Time for expiry in each period: a quarter of a core at most.
 const EXPIRY_BUDGET: Duration = Duration::from_millis(25);
-/// Time for flushed databases in each tick.
-const REAP_BUDGET: Duration = Duration::from_millis(1);
 
 /// Segments whose pages are mapped before they are opened.
 const POPULATED_SEGMENTS: usize = 2;
 /// Bytes of them mapped in each tick: about a millisecond, and ahead of 800 MB of new records a second.
 const POPULATED_BYTES: u64 = 4 << 20;
 
-/// Runs a store's background work until it is dropped.
+/// Runs a store's background work until it is dropped: upkeep on one thread, cleaning on another.
 pub struct Maintenance {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    store: Arc<Store>,
+    stop_upkeep: Option<Sender<()>>,
+    stop_cleaner: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Maintenance {
-    /// Starts the thread.
+    /// Starts the threads.
     ///
     /// # Errors
     /// The system has no thread left.
     pub fn start(store: Arc<Store>) -> std::io::Result<Self> {
         let (stop, stopped) = channel::<()>();
-        let thread = std::thread::Builder::new().name("maintenance".into()).spawn(move || {
-            let mut next_expiry = Instant::now();
-            // Ends when the other end of the channel is dropped.
-            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-                store.maintain_indexes();
-                store.pool.populate_ahead(POPULATED_SEGMENTS, POPULATED_BYTES);
-                store.reap(REAP_BUDGET);
-                if Instant::now() >= next_expiry {
-                    next_expiry = Instant::now() + EXPIRY_PERIOD;
-                    if store.active_expire.load(Ordering::Relaxed) {
-                        store.expire_cycle(store.clock.now_ms(), EXPIRY_BUDGET);
-                    }
-                }
-            }
-        })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        let stop_cleaner = Arc::new(AtomicBool::new(false));
+        let mut started =
+            Self { store, stop_upkeep: Some(stop), stop_cleaner: Arc::clone(&stop_cleaner), threads: Vec::new() };
+        let store = Arc::clone(&started.store);
+        started.spawn("maintenance", move || store.keep_up(&stopped))?;
+        let store = Arc::clone(&started.store);
+        started.spawn("cleaner", move || store.clean_until(|| stop_cleaner.load(Ordering::Acquire)))?;
+        Ok(started)
+    }
+
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        self.threads.push(std::thread::Builder::new().name(name.into()).spawn(work)?);
+        Ok(())
     }
 }
 
 impl Drop for Maintenance {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the maintenance thread had failed");
+        drop(self.stop_upkeep.take());
+        self.stop_cleaner.store(true, Ordering::Release);
+        self.store.wake_cleaner();
+        for thread in self.threads.drain(..) {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                tracing::error!("the {name} thread had failed");
+            }
         }
     }
 }
 
 impl Store {
+    /// Expiry and memory ahead of demand, until the other end of `stopped` is dropped.
+    fn keep_up(&self, stopped: &Receiver<()>) {
+        let mut next_expiry = Instant::now();
+        // Ends when the other end of the channel is dropped.
+        while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            self.maintain_indexes();
+            self.pool.populate_ahead(POPULATED_SEGMENTS, POPULATED_BYTES);
+            if Instant::now() >= next_expiry {
+                next_expiry = Instant::now() + EXPIRY_PERIOD;
+                if self.active_expire.load(Ordering::Relaxed) {
+                    self.expire_cycle(self.clock.now_ms(), EXPIRY_BUDGET);
+                }
+            }
+        }
+    }
+
     /// Lets each index prepare its growth and give back memory after shrinking.
     fn maintain_indexes(&self) {
         let guard = crossbeam_epoch::pin();

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod accounting;
+mod clean;
 mod databases;
 mod entry;
 mod error;
@@ -38,6 +39,7 @@ pub use txn::{NewValue, Txn, Worker};
 
 use crate::base::sync::{Mutex, RwLock};
 use crate::base::{Clock, EpochCell};
+use crate::cleaner::{Cleaner, StaleFilter};
 use crate::index::IndexOptions;
 use crate::pool::Pool;
 use keyspaces::{DbTable, Keyspace};
@@ -89,6 +91,11 @@ pub struct Store {
     clock_floor_ms: AtomicU64,
     /// Keyspaces that were flushed and wait to be taken apart.
     retired: Mutex<Vec<Arc<Keyspace>>>,
+    /// How many superseded records of a key are in the pool.
+    stale: StaleFilter,
+    /// Held by who cleans, or takes flushed keyspaces apart.
+    cleaner: Mutex<Cleaner>,
+    cleaning: clean::Cleaning,
     recovery: Mutex<info::RecoveryFacts>,
 }
 
@@ -122,6 +129,11 @@ impl Store {
     #[inline]
     fn hash(&self, name: &[u8]) -> u64 {
         self.hasher.hash(name)
+    }
+
+    #[inline]
+    fn books(&self) -> accounting::Books<'_> {
+        accounting::Books { pool: &self.pool, stale: &self.stale }
     }
 
     fn new_object(&self) -> u64 {

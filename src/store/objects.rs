@@ -1,7 +1,9 @@
 //! The DRAM side of objects: for a long string, where its chunks are.
 
+use super::StrValue;
 use crate::base::{EpochMap, LogAddr};
-use crate::log::chunk_mark;
+use crate::log::{Kind, NewRecord, chunk_mark};
+use std::collections::BTreeSet;
 
 /// A long string as it is at one moment. Replaced whole by every change, so that a reader's copy stays what it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,3 +46,50 @@ impl ChunkTable {
 
 /// From object id to object.
 pub type Objects = EpochMap<ChunkTable>;
+
+/// The key of a chunk's record.
+pub(super) fn chunk_key(id: u64, number: usize) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&id.to_le_bytes());
+    key[8..].copy_from_slice(&(number as u64).to_le_bytes());
+    key
+}
+
+/// The record of a chunk.
+pub(super) fn chunk_record<'a>(key: &'a [u8; 16], version: u64, bytes: &'a [u8]) -> NewRecord<'a> {
+    NewRecord { kind: Kind::Chunk, flags: 0, keyspace: 0, version, expiry_ms: 0, key: [key, &[]], value: bytes }
+}
+
+/// The chunks that the parts (offset, length) of a string touch.
+pub(super) fn chunks_of(parts: impl Iterator<Item = (usize, usize)>, shift: u8) -> BTreeSet<usize> {
+    parts.filter(|(_, len)| *len > 0).flat_map(|(offset, len)| offset >> shift..=(offset + len - 1) >> shift).collect()
+}
+
+/// Chunk `number` of the string that `table` describes: the old bytes, zeros behind them, the patches on top.
+pub(super) fn chunk_after(
+    table: &ChunkTable,
+    number: usize,
+    old: Option<&StrValue<'_>>,
+    patches: &[(usize, &[u8])],
+) -> Vec<u8> {
+    let (start, len) = (number << table.shift, table.chunk_len(number));
+    let old_len = old.map_or(0, StrValue::len);
+    let mut bytes = match old {
+        Some(old) if start < old_len => old.range(start, old_len.min(start + len)).into_owned(),
+        _ => Vec::new(),
+    };
+    bytes.resize(len, 0);
+    overlay(&mut bytes, start, patches);
+    bytes
+}
+
+/// Writes onto `bytes`, which stand at `start` of the whole, what each patch has for them.
+pub(super) fn overlay(bytes: &mut [u8], start: usize, patches: &[(usize, &[u8])]) {
+    for (offset, patch) in patches {
+        let from = (*offset).max(start);
+        let to = (offset + patch.len()).min(start + bytes.len());
+        if from < to {
+            bytes[from - start..to - start].copy_from_slice(&patch[from - offset..to - offset]);
+        }
+    }
+}

@@ -1,11 +1,14 @@
 //! Opening a store: pool, recovery, and back again at the end.
 
+use super::accounting::Books;
+use super::clean::Cleaning;
 use super::info::RecoveryFacts;
 use super::rebuild::{Rebuilt, rebuild};
 use super::{INLINE_MAX_BYTES, OpenError, Store, StoreError, Worker};
 use crate::base::mutant::{self, Mutant};
 use crate::base::sync::{Mutex, PoisonError, RwLock};
-use crate::base::{Clock, EpochCell};
+use crate::base::{Clock, EpochCell, SegmentId};
+use crate::cleaner::StaleFilter;
 use crate::index::IndexOptions;
 use crate::pool::format::{LINE_BYTES, MAX_DATABASES};
 use crate::pool::{Pool, PoolOptions};
@@ -81,27 +84,22 @@ impl Store {
     /// [`OpenError::Damaged`].
     pub fn recover(pool: Pool, options: &StoreOptions, clock: Clock, progress: &Progress) -> Result<Store, OpenError> {
         let index_options = index_options(&pool);
+        let stale = StaleFilter::new(pool.region().len());
         let superblock = pool.superblock();
         // All databases, served or not: what is in the others is kept for the day they are served again.
         let ids = &superblock.keyspaces;
-        let rebuilt = rebuild(&pool, &index_options, ids, options.recovery_threads.max(1), clock.now_ms(), progress);
-        let Rebuilt { table, stripes, objects, next_object, clock_floor_ms, report } = rebuilt;
+        let books = Books { pool: &pool, stale: &stale };
+        let rebuilt = rebuild(books, &index_options, ids, options.recovery_threads.max(1), clock.now_ms(), progress);
+        let Rebuilt { table, stripes, objects, next_object, clock_floor_ms, outdone, report } = rebuilt;
         Self::judge(&pool, &report, options.salvage)?;
         // From here on there is nobody left who could do without a place that cannot be read.
         pool.region().serve();
         clock.raise_floor(clock_floor_ms);
         pool.record_opening(clock_floor_ms);
-        for &(id, end) in &report.unsealed {
-            let too_short = u64::from(mutant::active(Mutant::SealTooShort)) * LINE_BYTES;
-            pool.seal_segment(id, end - too_short.min(end));
-        }
-        if !report.unsealed.is_empty() {
-            pool.region().fence();
-        }
         let opened_ms = clock.now_ms();
         // A chunk must leave room for others in its segment.
         let chunk_bytes = (INLINE_MAX_BYTES as u64).min(pool.segment_bytes() / 4);
-        Ok(Store {
+        let store = Store {
             hasher: SipHasher13::new_with_key(pool.hash_key()),
             stripes,
             table: EpochCell::new(table),
@@ -119,9 +117,29 @@ impl Store {
             damaged_records_seen: AtomicU64::new(0),
             last_sync_ms: AtomicU64::new(opened_ms),
             retired: Mutex::default(),
+            stale,
+            cleaner: Mutex::default(),
+            cleaning: Cleaning::new(outdone),
             recovery: Mutex::new(RecoveryFacts::new(&report)),
             pool,
-        })
+        };
+        store.seal_recovered(&report.unsealed);
+        store.pool.settle_recovered(|id| report.damage.iter().any(|damage| damage.segment == id));
+        Ok(store)
+    }
+
+    /// Seals segments that the last user left open, but for those that nothing needs: these keep looking like what the cleaner was filling when it was
+    /// cut short, should that happen again before they are free.
+    fn seal_recovered(&self, unsealed: &[(SegmentId, u64)]) {
+        let mut sealed_one = false;
+        for &(id, end) in unsealed.iter().filter(|(id, _)| !self.is_disposable(*id)) {
+            let too_short = u64::from(mutant::active(Mutant::SealTooShort)) * LINE_BYTES;
+            self.pool.seal_segment(id, end - too_short.min(end));
+            sealed_one = true;
+        }
+        if sealed_one {
+            self.pool.region().fence();
+        }
     }
 
     /// Refuses damage, or tells of it when it is to be salvaged.
@@ -149,7 +167,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`]: everything stays as it was.
     pub fn reload(&self) -> Result<(), StoreError> {
-        // Nobody may append while the segments are read: neither values being prepared, nor transactions, nor clock marks.
+        // Nobody may append while the segments are read: neither the cleaner, nor values being prepared, nor transactions, nor clock marks.
+        let mut cleaner = self.lock_cleaner();
         let _appending = self.appending.write().unwrap_or_else(PoisonError::into_inner);
         let mut held = self.stripes.lock_all();
         let _marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -157,7 +176,9 @@ impl Store {
         let ids = &self.pool.superblock().keyspaces;
         // Nothing is removed but what has durably expired: nobody may find a key gone that a crash could bring back. The rest expires as ever.
         let expired_ms = self.clock_floor_ms.load(Ordering::Acquire);
-        let rebuilt = rebuild(&self.pool, &self.index_options, ids, 1, expired_ms, &Progress::default());
+        let stale = StaleFilter::new(self.pool.region().len());
+        let books = Books { pool: &self.pool, stale: &stale };
+        let rebuilt = rebuild(books, &self.index_options, ids, 1, expired_ms, &Progress::default());
         if let Some(damage) = rebuilt.report.damage.first() {
             return Err(StoreError::Damaged(damage.clone()));
         }
@@ -170,7 +191,11 @@ impl Store {
         let facts = RecoveryFacts::new(&rebuilt.report);
         *self.recovery.lock().unwrap_or_else(PoisonError::into_inner) = facts;
         // Keyspaces in `retired` are not in the new table, and what they held is not counted as live any more.
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.lock_retired().clear();
+        // What was copied may be found in either place now.
+        cleaner.abandon(&self.pool);
+        self.stale.replace_with(&stale);
+        *self.lock_outdone() = rebuilt.outdone;
         self.table.replace(rebuilt.table, &guard);
         Ok(())
     }
@@ -188,6 +213,9 @@ impl Store {
     /// The file could not be synced.
     pub fn close(&self) -> std::io::Result<()> {
         self.close_worker(&mut self.marks.lock().unwrap_or_else(PoisonError::into_inner));
+        if self.lock_cleaner().close(&self.pool) {
+            self.pool.region().fence();
+        }
         self.pool.record_close(self.clock.now_ms());
         self.pool.region().sync()
     }

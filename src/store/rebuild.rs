@@ -3,9 +3,9 @@
 //! For each key the highest version wins, whatever the order records come in; tombstones and expired records win like any other
 //! and are taken out at the end. Chunks attach to the objects whose heads won. Losers are simply not counted as live.
 
-use super::accounting::{count_in, count_live, count_out};
+use super::accounting::Books;
 use super::expiry::remove_due;
-use super::keyspaces::{DbTable, KeyspacesById};
+use super::keyspaces::DbTable;
 use super::objects::{ChunkTable, Objects};
 use super::stripes::Stripes;
 use crate::base::LogAddr;
@@ -26,16 +26,25 @@ pub(super) struct Rebuilt {
     pub(super) next_object: u64,
     /// The latest time that expiry is known to have reached.
     pub(super) clock_floor_ms: u64,
+    /// Tombstones in segments that are not sealed, of whose keys there is a copy or a newer record elsewhere.
+    pub(super) outdone: HashSet<LogAddr>,
     pub(super) report: RecoveryReport,
 }
 
 /// What all scanning threads share.
 struct Target<'p> {
-    pool: &'p Pool,
+    books: Books<'p>,
     hasher: SipHasher13,
     index_options: IndexOptions,
-    keyspaces: KeyspacesById,
+    table: DbTable,
     stripes: Stripes,
+}
+
+/// Which of two identical copies counts: the one with the greater rank. It must be the same one each time, whatever order the threads come in. What
+/// the cleaner was just copying counts where it was, so that the segment begun for the copies can be freed at once: there may be no other.
+fn preference(pool: &Pool, addr: LogAddr) -> (bool, LogAddr) {
+    let settled = pool.segment_of(addr.offset()).is_some_and(|segment| !pool.is_open(segment));
+    (settled, addr)
 }
 
 /// A key's record that decides something once all records are known.
@@ -59,21 +68,35 @@ struct Collector<'t, 'p> {
     tombstones: Vec<Pending>,
     heads: Vec<Pending>,
     chunks: Vec<Chunk>,
+    outdone: Vec<LogAddr>,
     max_object: u64,
     clock_floor_ms: u64,
 }
 
 impl<'t, 'p> Collector<'t, 'p> {
     fn new(target: &'t Target<'p>) -> Self {
-        Self { target, tombstones: Vec::new(), heads: Vec::new(), chunks: Vec::new(), max_object: 0, clock_floor_ms: 0 }
+        Self {
+            target,
+            tombstones: Vec::new(),
+            heads: Vec::new(),
+            chunks: Vec::new(),
+            outdone: Vec::new(),
+            max_object: 0,
+            clock_floor_ms: 0,
+        }
     }
 
     /// A record of a key: into the index if it is the newest so far.
     fn key_record(&mut self, addr: LogAddr, record: Record<'p>) {
-        let Target { pool, hasher, stripes, index_options, keyspaces } = self.target;
-        // A keyspace that no database maps to was flushed: its records are garbage.
-        let Some(keyspace) = keyspaces.get(record.keyspace) else { return };
+        let Target { books, hasher, stripes, index_options, table } = self.target;
         let hash = hasher.hash(record.key);
+        let superseded = |kind| {
+            if kind != Kind::Tombstone {
+                books.stale.add(hash);
+            }
+        };
+        // A keyspace that no database maps to was flushed: its records are garbage.
+        let Some(keyspace) = table.find(record.keyspace) else { return superseded(record.kind) };
         let guard = crossbeam_epoch::pin();
         let stripe = stripes.of(hash);
         let mut held = stripe.lock();
@@ -81,25 +104,40 @@ impl<'t, 'p> Collector<'t, 'p> {
             held.version = held.version.max(record.version);
         }
         let index = keyspace.index_or_make(index_options);
-        let same_key = |other| record_at(pool, other).key == record.key;
+        let same_key = |other| record_at(books.pool, other).key == record.key;
         let older_wins = mutant::active(Mutant::OlderVersionWins);
-        // Equal versions are identical copies; that the same one counts each time keeps the outcome free of the threads' order.
-        let newer = |other| ((record.version, addr) > (record_at(pool, other).version, other)) != older_wins;
-        let loser = match index.upsert_if(hash, addr, &guard, same_key, newer) {
-            Upsert::Inserted => None,
-            Upsert::Replaced(old) => Some(old),
-            Upsert::Kept(_) => return,
+        let newer = |other| {
+            let (mine, theirs) = (record.version, record_at(books.pool, other).version);
+            ((mine, preference(books.pool, addr)) > (theirs, preference(books.pool, other))) != older_wins
         };
-        if let Some(old) = loser {
-            count_out(pool, keyspace, stripe, &mut held, hash, old);
+        match index.upsert_if(hash, addr, &guard, same_key, newer) {
+            Upsert::Inserted => {}
+            Upsert::Replaced(old) => {
+                let old_record = books.count_out(keyspace, stripe, &mut held, hash, old);
+                self.note_outdone(old, &old_record);
+            }
+            Upsert::Kept(_) => {
+                self.note_outdone(addr, &record);
+                return superseded(record.kind);
+            }
         }
-        count_in(pool, keyspace, stripe, &mut held, hash, addr);
+        books.count_in(keyspace, stripe, &mut held, hash, addr);
         drop(held);
         let pending = Pending { keyspace: record.keyspace, hash, addr };
         match record.kind {
             Kind::Tombstone => self.tombstones.push(pending),
             Kind::ObjectHead => self.heads.push(pending),
             _ => {}
+        }
+    }
+
+    /// The loser of two records of a key. If it is a tombstone it is not needed: the other one, or a newer one, says that older records do not
+    /// count. That has to be known where the cleaner may have no room to copy it.
+    fn note_outdone(&mut self, addr: LogAddr, loser: &Record<'_>) {
+        let pool = self.target.books.pool;
+        let in_open_segment = || pool.segment_of(addr.offset()).is_some_and(|segment| pool.is_open(segment));
+        if loser.kind == Kind::Tombstone && in_open_segment() {
+            self.outdone.push(addr);
         }
     }
 
@@ -135,20 +173,20 @@ impl<'p> Visitor<'p> for Collector<'_, 'p> {
 
 /// Reads the whole pool with `threads` threads. `keyspace_ids` are those of databases 0, 1, ...; writes nothing to the pool.
 pub(super) fn rebuild(
-    pool: &Pool,
+    books: Books<'_>,
     index_options: &IndexOptions,
     keyspace_ids: &[u32],
     threads: usize,
     now_ms: u64,
     progress: &Progress,
 ) -> Rebuilt {
+    let pool = books.pool;
     pool.reset_live();
-    let table = DbTable::new(keyspace_ids);
     let target = Target {
-        pool,
+        books,
         hasher: SipHasher13::new_with_key(pool.hash_key()),
         index_options: index_options.clone(),
-        keyspaces: table.by_id(),
+        table: DbTable::new(keyspace_ids),
         stripes: Stripes::new(pool.stripe_count()),
     };
     let mut collectors: Vec<Collector<'_, '_>> = (0..threads).map(|_| Collector::new(&target)).collect();
@@ -161,15 +199,16 @@ pub(super) fn rebuild(
         report.damage.push(take_out(&target, pending));
     }
     remove_tombstones(&target, &collectors);
+    let outdone = collectors.iter_mut().flat_map(|collector| std::mem::take(&mut collector.outdone)).collect();
     drop(collectors);
     let expired_at_ms = now_ms.max(clock_floor_ms).max(pool.superblock().clock_floor_ms);
     for number in 0..target.stripes.count() {
         let stripe = target.stripes.at(number);
         let guard = crossbeam_epoch::pin();
         remove_due(
-            pool,
+            books,
             &target.hasher,
-            &table,
+            &target.table,
             &objects,
             stripe,
             &mut stripe.lock(),
@@ -179,7 +218,8 @@ pub(super) fn rebuild(
         );
     }
     report.elapsed += started.elapsed();
-    Rebuilt { table, stripes: target.stripes, objects, next_object, clock_floor_ms: expired_at_ms, report }
+    let Target { table, stripes, .. } = target;
+    Rebuilt { table, stripes, objects, next_object, clock_floor_ms: expired_at_ms, outdone, report }
 }
 
 /// Makes the objects whose heads won, and gives each the newest of its chunks. Returns the heads, too, whose chunks are not the ones that
@@ -189,7 +229,7 @@ fn attach_chunks(target: &Target<'_>, collectors: &mut [Collector<'_, '_>], dama
     let mut heads = Vec::new();
     for pending in collectors.iter_mut().flat_map(|collector| std::mem::take(&mut collector.heads)) {
         if is_current(target, &pending)
-            && let Ok(object) = record_at(target.pool, pending.addr).object()
+            && let Ok(object) = record_at(target.books.pool, pending.addr).object()
         {
             tables.insert(object.id, ChunkTable::zeros(object.len, object.chunk_shift));
             heads.push((pending, object));
@@ -205,7 +245,10 @@ fn attach_chunks(target: &Target<'_>, collectors: &mut [Collector<'_, '_>], dama
         };
         let newest = versions.get(&(chunk.object, chunk.number)).copied();
         let newer = newest.is_none_or(|newest| match mutant::active(Mutant::ChunkVersionsIgnored) {
-            false => (chunk.version, Some(chunk.addr)) > (newest, table.chunks[number]),
+            false => {
+                let rank = |addr| preference(target.books.pool, addr);
+                (chunk.version, Some(rank(chunk.addr))) > (newest, table.chunks[number].map(rank))
+            }
             true => false,
         });
         if newer {
@@ -228,7 +271,7 @@ fn attach_chunks(target: &Target<'_>, collectors: &mut [Collector<'_, '_>], dama
     let objects = Objects::default();
     for (id, table) in tables {
         for &addr in table.chunks.iter().flatten() {
-            count_live(target.pool, addr, record_at(target.pool, addr).bytes());
+            target.books.count_live(addr, record_at(target.books.pool, addr).bytes());
         }
         objects.set(id, table, &crossbeam_epoch::pin());
     }
@@ -239,26 +282,26 @@ fn attach_chunks(target: &Target<'_>, collectors: &mut [Collector<'_, '_>], dama
 fn take_out(target: &Target<'_>, pending: &Pending) -> Damage {
     let Pending { keyspace, hash, addr } = *pending;
     let stripe = target.stripes.of(hash);
-    if let Some(keyspace) = target.keyspaces.get(keyspace)
+    if let Some(keyspace) = target.table.find(keyspace)
         && let Some(index) = keyspace.index()
         && index.remove(hash, &crossbeam_epoch::pin(), |other| other == addr).is_some()
     {
-        count_out(target.pool, keyspace, stripe, &mut stripe.lock(), hash, addr);
+        target.books.count_out(keyspace, stripe, &mut stripe.lock(), hash, addr);
     }
-    let record = record_at(target.pool, addr);
-    let segment = target.pool.segment_of(addr.offset()).expect("a record lies in a segment");
+    let record = record_at(target.books.pool, addr);
+    let segment = target.books.pool.segment_of(addr.offset()).expect("a record lies in a segment");
     Damage { segment, range: addr.offset()..addr.offset() + record.bytes() as u64, fault: SegmentFault::Chunks }
 }
 
 /// Whether the index still leads to this record: no newer one of its key was found.
 fn is_current(target: &Target<'_>, pending: &Pending) -> bool {
-    let index = target.keyspaces.get(pending.keyspace).and_then(|keyspace| keyspace.index());
+    let index = target.table.find(pending.keyspace).and_then(|keyspace| keyspace.index());
     index.is_some_and(|index| index.get(pending.hash, &crossbeam_epoch::pin(), |addr| addr == pending.addr).is_some())
 }
 
 fn remove_tombstones(target: &Target<'_>, collectors: &[Collector<'_, '_>]) {
     for pending in collectors.iter().flat_map(|collector| &collector.tombstones) {
-        if let Some(index) = target.keyspaces.get(pending.keyspace).and_then(|keyspace| keyspace.index()) {
+        if let Some(index) = target.table.find(pending.keyspace).and_then(|keyspace| keyspace.index()) {
             let _held = target.stripes.of(pending.hash).lock();
             index.remove(pending.hash, &crossbeam_epoch::pin(), |addr| addr == pending.addr);
         }

@@ -12,11 +12,13 @@
 //!
 //! DRAM: as much as a server needs for the pool (the index), and a copy of the readable keys in damaged places.
 
-use super::keyspaces::KeyspacesById;
+use super::accounting::Books;
+use super::keyspaces::DbTable;
 use super::objects::Objects;
 use super::open::index_options;
 use super::rebuild::{Rebuilt, rebuild};
 use crate::base::LogAddr;
+use crate::cleaner::StaleFilter;
 use crate::log::{AppendError, BatchBuilder, Kind, NewRecord, Record, Writer, record_at};
 use crate::persist::{Region, RegionError, RegionOptions};
 use crate::pool::{Pool, PoolError, PoolOptions, Urgency};
@@ -118,7 +120,9 @@ pub fn salvage_pool(source: &Pool, to: Option<&Path>, now_ms: u64) -> Result<(Po
     let superblock = source.superblock();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     // Expiry goes by what is durable, not by the clock of this machine.
-    let rebuilt = rebuild(source, &index_options, &superblock.keyspaces, threads, 0, &Progress::default());
+    let stale = StaleFilter::new(source.region().len());
+    let books = Books { pool: source, stale: &stale };
+    let rebuilt = rebuild(books, &index_options, &superblock.keyspaces, threads, 0, &Progress::default());
     let target = Pool::create(&plan(source, to, now_ms))?;
     let mut report = SalvageReport::default();
     let mut lost = name_readable_keys(source, &rebuilt.report.damage);
@@ -126,7 +130,7 @@ pub fn salvage_pool(source: &Pool, to: Option<&Path>, now_ms: u64) -> Result<(Po
         source,
         target: &target,
         hasher: SipHasher13::new_with_key(source.hash_key()),
-        keyspaces: rebuilt.table.by_id(),
+        table: &rebuilt.table,
         objects: &rebuilt.objects,
         writer: Writer::default(),
         batch: BatchBuilder::default(),
@@ -206,7 +210,7 @@ struct Copier<'s, 'p> {
     source: &'p Pool,
     target: &'s Pool,
     hasher: SipHasher13,
-    keyspaces: KeyspacesById,
+    table: &'s DbTable,
     objects: &'s Objects,
     writer: Writer,
     batch: BatchBuilder,
@@ -220,7 +224,7 @@ const BATCH_FILL_BYTES: usize = 4096;
 
 impl Copier<'_, '_> {
     fn is_current(&self, addr: LogAddr, record: &Record<'_>) -> bool {
-        let index = self.keyspaces.get(record.keyspace).and_then(|keyspace| keyspace.index());
+        let index = self.table.find(record.keyspace).and_then(|keyspace| keyspace.index());
         let hash = self.hasher.hash(record.key);
         index.is_some_and(|index| index.get(hash, &crossbeam_epoch::pin(), |other| other == addr).is_some())
     }
@@ -255,7 +259,7 @@ impl Copier<'_, '_> {
 
     fn flush(&mut self) -> Result<(), AppendError> {
         if !self.batch.is_empty() {
-            self.writer.commit(self.target, &mut self.batch, Urgency::Frees)?;
+            self.writer.commit(self.target, &mut self.batch, Urgency::Cleans)?;
             self.batch.clear();
         }
         Ok(())

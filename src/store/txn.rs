@@ -3,10 +3,9 @@
 //! The order that everything rests on is in [`Txn::commit`]: the batch is durable before the index changes, and the index has changed
 //! before the caller can answer.
 
-use super::accounting::{count_garbage, count_in, count_live, count_out};
 use super::expiry::drop_object;
 use super::keyspaces::DbTable;
-use super::objects::ChunkTable;
+use super::objects::{ChunkTable, chunk_after, chunk_key, chunk_record, chunks_of, overlay};
 use super::stripes::Held;
 use super::{Db, Entry, Key, Store, StoreError, StrValue};
 use crate::base::LogAddr;
@@ -15,7 +14,6 @@ use crate::log::format::{FLAG_RAW, record_bytes};
 use crate::log::{BatchBuilder, Kind, NewRecord, Object, ObjectType, Record, Writer, record_at, try_record_at};
 use crate::pool::Urgency;
 use crossbeam_epoch::Guard;
-use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 /// What one thread needs to write: its open segment and its scratch buffers.
@@ -140,14 +138,22 @@ impl Store {
     }
 
     /// Makes a value ready to be stored. Short ones are only borrowed; a long one (above [`Store::inline_max`]) is written to the log as
-    /// chunks now, before any lock is taken, and becomes live only when a transaction that sets it commits.
+    /// chunks now, before any lock is taken, and becomes live only when a transaction that sets it commits. That must be under the same guard, which
+    /// keeps them from being cleaned away until then.
     ///
     /// Cost of a long one: every line of it flushed, one fence for each chunk.
     ///
     /// # Errors
     /// [`StoreError::OutOfSpace`] when the pool has no room.
     #[inline]
-    pub fn prepare<'a>(&self, worker: &mut Worker, value: &'a [u8]) -> Result<NewValue<'a>, StoreError> {
+    pub fn prepare<'a>(
+        &self,
+        worker: &mut Worker,
+        value: &'a [u8],
+        guard: &'a Guard,
+    ) -> Result<NewValue<'a>, StoreError> {
+        // Only its life matters: as long as it is pinned, chunks to which nothing leads yet are not taken for garbage.
+        let _ = guard;
         if value.len() <= self.inline_max() {
             return Ok(NewValue(Prepared::Inline(value)));
         }
@@ -184,17 +190,6 @@ impl Store {
         let at = worker.writer.commit(&self.pool, &mut worker.chunk_batch, Urgency::Normal)?;
         Ok(Writer::record_addr(at, offset))
     }
-}
-
-fn chunk_key(id: u64, number: usize) -> [u8; 16] {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&id.to_le_bytes());
-    key[8..].copy_from_slice(&(number as u64).to_le_bytes());
-    key
-}
-
-fn chunk_record<'a>(key: &'a [u8; 16], version: u64, bytes: &'a [u8]) -> NewRecord<'a> {
-    NewRecord { kind: Kind::Chunk, flags: 0, keyspace: 0, version, expiry_ms: 0, key: [key, &[]], value: bytes }
 }
 
 impl<'a> Txn<'a> {
@@ -434,7 +429,6 @@ impl<'a> Txn<'a> {
         let Some(entry) = self.get(from) else { return Ok(()) };
         entry.check()?;
         self.restage(to, &entry, entry.expire_at());
-        self.frees = false;
         self.stage(from, Kind::Tombstone, 0, None, &[]);
         Ok(())
     }
@@ -532,6 +526,7 @@ impl<'a> Txn<'a> {
     #[inline]
     fn publish_key(&mut self, one: &Staged, all: &[Staged], at: u64) {
         let Store { pool, objects, stripes, index_options, .. } = self.store;
+        let books = self.store.books();
         let addr = Writer::record_addr(at, one.offset);
         let new = record_at(pool, addr);
         let keyspace = self.table.get(one.db);
@@ -544,15 +539,15 @@ impl<'a> Txn<'a> {
         };
         let (stripe, held) = (stripes.at(one.stripe), self.held.get(one.stripe));
         if let Some(old) = old {
-            let old = count_out(pool, keyspace, stripe, held, one.hash, old);
+            let old = books.count_out(keyspace, stripe, held, one.hash, old);
             if let Some(id) = object_id(&old)
                 && !all.iter().any(|one| object_id(&record_at(pool, Writer::record_addr(at, one.offset))) == Some(id))
             {
-                drop_object(pool, objects, id, self.guard);
+                drop_object(books, objects, id, self.guard);
             }
         }
         if new.kind != Kind::Tombstone {
-            count_in(pool, keyspace, stripe, held, one.hash, addr);
+            books.count_in(keyspace, stripe, held, one.hash, addr);
         }
     }
 
@@ -564,22 +559,33 @@ impl<'a> Txn<'a> {
         }
     }
 
-    fn publish_object(&mut self, mut change: ObjectChange, at: u64) {
+    fn publish_object(&mut self, change: ObjectChange, at: u64) {
         let Store { pool, objects, .. } = self.store;
-        for (number, offset) in change.in_batch {
-            let addr = Writer::record_addr(at, offset);
-            count_live(pool, addr, record_at(pool, addr).bytes());
-            if let Some(old) = change.table.chunks[number].replace(addr) {
-                count_garbage(pool, old, record_at(pool, old).bytes());
+        let books = self.store.books();
+        let ObjectChange { id, table, in_batch } = change;
+        let mut table = Some(table);
+        objects.update(id, self.guard, |current| {
+            let mut table = table.take()?;
+            // The cleaner may have moved chunks since the transaction looked at them.
+            if !mutant::active(Mutant::ChunksOutsideBatch) {
+                table.chunks[..current.chunks.len()].copy_from_slice(&current.chunks);
             }
-        }
-        if objects.get(change.id, self.guard).is_none() {
+            for (number, offset) in in_batch {
+                let addr = Writer::record_addr(at, offset);
+                books.count_live(addr, record_at(pool, addr).bytes());
+                if let Some(old) = table.chunks[number].replace(addr) {
+                    books.count_garbage(old, record_at(pool, old).bytes());
+                }
+            }
+            Some(table)
+        });
+        if let Some(table) = table {
             // New: its chunks were written before, as garbage until now.
-            for &addr in change.table.chunks.iter().flatten() {
-                count_live(pool, addr, record_at(pool, addr).bytes());
+            for &addr in table.chunks.iter().flatten() {
+                books.count_live(addr, record_at(pool, addr).bytes());
             }
+            objects.set(id, table, self.guard);
         }
-        objects.set(change.id, change.table, self.guard);
     }
 }
 
@@ -603,33 +609,4 @@ impl Drop for AbortOnUnwind {
 
 fn object_id(record: &Record<'_>) -> Option<u64> {
     (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten().map(|object| object.id)
-}
-
-/// The chunks that the parts (offset, length) of a string touch.
-fn chunks_of(parts: impl Iterator<Item = (usize, usize)>, shift: u8) -> BTreeSet<usize> {
-    parts.filter(|(_, len)| *len > 0).flat_map(|(offset, len)| offset >> shift..=(offset + len - 1) >> shift).collect()
-}
-
-/// Chunk `number` of the string that `table` describes: the old bytes, zeros behind them, the patches on top.
-fn chunk_after(table: &ChunkTable, number: usize, old: Option<&StrValue<'_>>, patches: &[(usize, &[u8])]) -> Vec<u8> {
-    let (start, len) = (number << table.shift, table.chunk_len(number));
-    let old_len = old.map_or(0, StrValue::len);
-    let mut bytes = match old {
-        Some(old) if start < old_len => old.range(start, old_len.min(start + len)).into_owned(),
-        _ => Vec::new(),
-    };
-    bytes.resize(len, 0);
-    overlay(&mut bytes, start, patches);
-    bytes
-}
-
-/// Writes onto `bytes`, which stand at `start` of the whole, what each patch has for them.
-fn overlay(bytes: &mut [u8], start: usize, patches: &[(usize, &[u8])]) {
-    for (offset, patch) in patches {
-        let from = (*offset).max(start);
-        let to = (offset + patch.len()).min(start + bytes.len());
-        if from < to {
-            bytes[from - start..to - start].copy_from_slice(&patch[from - offset..to - offset]);
-        }
-    }
 }

@@ -58,7 +58,7 @@ pub fn images(close: bool) -> (Vec<Vec<u8>>, Contents) {
         let value = vec![b'a' + (i % 26) as u8; if i % 7 == 0 { 1500 } else { 20 + i as usize }];
         let guard = pin();
         let key = Key { db: 0, name: name.as_bytes() };
-        let prepared = store.prepare(&mut worker, &value).expect("room");
+        let prepared = store.prepare(&mut worker, &value, &guard).expect("room");
         let mut txn = store.write(&mut worker, &[key], NOW_MS, &guard);
         if i % 9 == 8 {
             txn.delete(key).expect("staged");
@@ -142,7 +142,7 @@ pub fn busy_image(close: bool) -> (Vec<u8>, Contents, Past) {
         let other = format!("key:{}", i * 5 % 12).into_bytes();
         let (key, other) = (Key { db: 0, name: &name }, Key { db: 0, name: &other });
         let value = vec![b'a' + (i % 26) as u8; [10, 60, 1500, 300, 2100][i as usize % 5]];
-        let prepared = store.prepare(&mut worker, &value).expect("room");
+        let prepared = store.prepare(&mut worker, &value, &guard).expect("room");
         let mut txn = store.write(&mut worker, &[key, other], NOW_MS, &guard);
         match i % 9 {
             2 => drop(txn.delete(key).expect("staged")),

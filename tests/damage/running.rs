@@ -27,7 +27,7 @@ fn set(store: &Store, name: &str, value: &[u8]) -> Result<(), StoreError> {
     let mut worker = store.worker();
     let guard = pin();
     let key = Key { db: 0, name: name.as_bytes() };
-    let value = store.prepare(&mut worker, value)?;
+    let value = store.prepare(&mut worker, value, &guard)?;
     let mut txn = store.write(&mut worker, &[key], NOW_MS, &guard);
     txn.set(key, value, None)?;
     let done = txn.commit();

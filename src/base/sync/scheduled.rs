@@ -321,6 +321,10 @@ pub mod atomic {
         store(value: bool) -> ();
         swap(value: bool) -> bool;
     });
+    atomic!(AtomicU8, u8, {
+        load() -> u8;
+        store(value: u8) -> ();
+    });
     atomic!(AtomicU32, u32, {
         load() -> u32;
         store(value: u32) -> ();

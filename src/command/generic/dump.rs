@@ -68,7 +68,7 @@ pub(super) fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandEr
     })?;
 
     let is_past = expire_at.is_some_and(|at| at <= ctx.now_ms);
-    let prepared = if is_past { None } else { Some(ctx.store.prepare(ctx.worker, &value)?) };
+    let prepared = if is_past { None } else { Some(ctx.store.prepare(ctx.worker, &value, ctx.guard)?) };
     let mut txn = ctx.store.write(ctx.worker, std::slice::from_ref(&key), ctx.now_ms, ctx.guard);
     if !options.replace && txn.get(key).is_some() {
         return Err(BUSY_KEY);

@@ -72,10 +72,10 @@ fn keys_of<'a>(ctx: &Ctx<'_>, args: Args<'a>, command: &str) -> Result<Vec<Key<'
     Ok(args.from(1).iter().step_by(2).map(|name| ctx.key(name)).collect())
 }
 
-fn prepare_all<'a>(ctx: &mut Ctx<'_>, args: Args<'a>) -> Result<Vec<NewValue<'a>>, CommandError> {
+fn prepare_all<'a, 'g: 'a>(ctx: &mut Ctx<'g>, args: Args<'a>) -> Result<Vec<NewValue<'a>>, CommandError> {
     let mut values = Vec::with_capacity(args.len() / 2);
     for bytes in args.from(2).iter().step_by(2) {
-        values.push(ctx.store.prepare(ctx.worker, bytes)?);
+        values.push(ctx.store.prepare(ctx.worker, bytes, ctx.guard)?);
     }
     Ok(values)
 }

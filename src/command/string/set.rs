@@ -49,7 +49,7 @@ pub fn getset(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 #[inline]
 fn set_plain(ctx: &mut Ctx<'_>, name: &[u8], bytes: &[u8]) -> Result<(), CommandError> {
     let key = ctx.key(name);
-    let value = ctx.store.prepare(ctx.worker, bytes)?;
+    let value = ctx.store.prepare(ctx.worker, bytes, ctx.guard)?;
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     txn.set(key, value, None)?;
     txn.commit()?;
@@ -98,7 +98,7 @@ fn set_with(
             return Ok(());
         }
     }
-    let new = ctx.store.prepare(ctx.worker, bytes)?;
+    let new = ctx.store.prepare(ctx.worker, bytes, ctx.guard)?;
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let entry = txn.get(key);
     let old = if options.get { value::string_of(entry)? } else { None };

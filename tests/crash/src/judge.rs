@@ -136,7 +136,7 @@ fn books_agree(store: &Store, found: &State) -> Result<(), String> {
     let (mut free, mut live) = (0, 0);
     for number in 0..pool.segment_count() {
         let usage = pool.segment_use(SegmentId(number));
-        free += u32::from(!usage.in_use);
+        free += u32::from(!usage.in_use());
         live += usage.live_bytes;
         if usage.live_bytes > usage.used_bytes || usage.used_bytes > pool.segment_bytes() {
             return Err(format!("segment {number} cannot be used as {usage:?}"));

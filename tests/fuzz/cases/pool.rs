@@ -48,7 +48,7 @@ fn base() -> &'static [u8] {
             let key = Key { db: u32::from(i % 11 == 10), name: name.as_bytes() };
             let other = Key { db: 0, name: other.as_bytes() };
             let value = vec![b'a' + i as u8; [5, 70, 1500, 200][i as usize % 4]];
-            let prepared = store.prepare(&mut worker, &value).expect("room");
+            let prepared = store.prepare(&mut worker, &value, &guard).expect("room");
             let mut txn = store.write(&mut worker, &[key, other], NOW_MS, &guard);
             match i % 7 {
                 2 => drop(txn.delete(key).expect("staged")),
@@ -270,7 +270,7 @@ fn write_and_read(store: &Store) {
         let name = format!("k{i}");
         let key = Key { db: 0, name: name.as_bytes() };
         let value = vec![b'!'; len];
-        let Ok(prepared) = store.prepare(&mut worker, &value) else { continue };
+        let Ok(prepared) = store.prepare(&mut worker, &value, &guard) else { continue };
         let mut txn = store.write(&mut worker, &[key], 1, &guard);
         txn.set(key, prepared, None).expect("staged");
         if txn.commit().is_ok() {

@@ -156,7 +156,7 @@ fn populate(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             value.resize(size as usize, 0);
         }
         let key = Key { db: ctx.session.db, name: &name };
-        let prepared = ctx.store.prepare(ctx.worker, &value)?;
+        let prepared = ctx.store.prepare(ctx.worker, &value, ctx.guard)?;
         let mut txn = ctx.store.write(ctx.worker, std::slice::from_ref(&key), ctx.now_ms, ctx.guard);
         if txn.get(key).is_none() {
             txn.set(key, prepared, None)?;

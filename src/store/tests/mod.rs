@@ -8,6 +8,8 @@ use crossbeam_epoch::pin;
 use std::path::Path;
 use std::time::Duration;
 
+mod cleaning;
+
 const NOW: u64 = 1_000_000;
 
 fn options(path: &Path) -> StoreOptions {
@@ -36,7 +38,7 @@ fn key(name: &[u8]) -> Key<'_> {
 
 fn set(store: &Store, worker: &mut Worker, name: &[u8], value: &[u8], expire_at: Option<u64>) {
     let guard = pin();
-    let value = store.prepare(worker, value).expect("room");
+    let value = store.prepare(worker, value, &guard).expect("room");
     let mut txn = store.write(worker, &[key(name)], store.clock().now_ms(), &guard);
     txn.set(key(name), value, expire_at).expect("staged");
     txn.commit().expect("committed");
@@ -247,7 +249,7 @@ fn keys_expire_for_good_in_a_pool_without_room_for_a_clock_mark() {
         txn.set_expiry(key(b"k"), Some(NOW + 10)).expect("staged");
         txn.commit().is_err()
     });
-    assert!(full.is_some() && store.pool.free_segments() == 0);
+    assert!(full.is_some() && !store.pool.has_room(crate::pool::Urgency::Frees));
     store.clock().advance(20);
     assert_eq!(get(&store, b"k"), None);
     drop((worker, store));
@@ -470,7 +472,7 @@ fn a_full_pool_refuses_writes_and_takes_deletes() {
     let refused = loop {
         let name = written.to_le_bytes();
         let guard = pin();
-        let prepared = store.prepare(&mut worker, &value).expect("inline");
+        let prepared = store.prepare(&mut worker, &value, &guard).expect("inline");
         let mut txn = store.write(&mut worker, &[key(&name)], NOW, &guard);
         txn.set(key(&name), prepared, None).expect("staged");
         match txn.commit() {
@@ -481,7 +483,7 @@ fn a_full_pool_refuses_writes_and_takes_deletes() {
     assert!(matches!(refused, StoreError::OutOfSpace));
     assert!(written > 50);
     assert_eq!(store.len(0), u64::from(written));
-    assert!(store.prepare(&mut worker, &pattern(100_000, 0)).is_err());
+    assert!(store.prepare(&mut worker, &pattern(100_000, 0), &pin()).is_err());
     for i in 0..written {
         assert_eq!(get(&store, &i.to_le_bytes()).as_ref(), Some(&value));
         assert!(in_txn(&store, &mut worker, &[&i.to_le_bytes()], |txn| txn.delete(key(&i.to_le_bytes())).expect("ok")));
