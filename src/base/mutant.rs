@@ -126,8 +126,6 @@ mutants! {
     TombstoneDropped = "tombstone-dropped",
     /// The cleaner drops an expired record while older records of its key are left.
     ExpiredDropped = "expired-dropped",
-    /// The cleaner drops the last clock mark.
-    ClockMarkDropped = "clock-mark-dropped",
     /// The cleaner gives copies a version of their own.
     CopiesRenewed = "copies-renewed",
     /// Superseded records are forgotten when they are copied too late.

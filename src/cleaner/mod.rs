@@ -48,6 +48,15 @@ pub enum CleanStep {
     Idle,
 }
 
+/// Whether segments are cleaned while others wait to be freed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// They are: no time is lost.
+    Overlapping,
+    /// They are not: what happens does not depend on how long other threads take.
+    OneByOne,
+}
+
 /// The cleaner's own state. Whoever holds it may take a step.
 #[derive(Default)]
 pub struct Cleaner {
@@ -78,9 +87,19 @@ impl Cleaner {
     /// Takes a step. The caller must not be pinned: emptied segments are freed only once nobody is who was.
     ///
     /// Cost: at most about 32 KiB copied with one fence, or one more record that is longer; or a line and a fence for each few segments freed.
-    pub fn step(&mut self, pool: &Pool, owner: &impl Owner, stale: &StaleFilter, demand: Demand) -> CleanStep {
+    pub fn step(
+        &mut self,
+        pool: &Pool,
+        owner: &impl Owner,
+        stale: &StaleFilter,
+        demand: Demand,
+        pace: Pace,
+    ) -> CleanStep {
         let freed = self.end_wait(pool, owner, stale);
         self.begin_wait(pool);
+        if pace == Pace::OneByOne && self.waiting.is_some() {
+            return if freed { CleanStep::Worked } else { CleanStep::Waiting };
+        }
         if self.victims.is_empty() {
             self.victims.extend(choose(pool, demand));
         }

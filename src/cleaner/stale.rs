@@ -67,6 +67,12 @@ impl StaleFilter {
         }
     }
 
+    /// Whether `other`, made for the same pool, has counted more of some key.
+    pub fn falls_short_of(&self, other: &StaleFilter) -> bool {
+        let counts = |filter: &AtomicU8| filter.load(Ordering::Relaxed);
+        self.counters.iter().zip(&other.counters).any(|(mine, theirs)| counts(mine) < counts(theirs))
+    }
+
     /// DRAM that it takes, in bytes.
     pub fn bytes(&self) -> u64 {
         self.counters.len() as u64

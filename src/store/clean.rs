@@ -5,7 +5,7 @@ use super::databases::is_seen;
 use crate::base::mutant::{self, Mutant};
 use crate::base::sync::{Mutex, MutexGuard, PoisonError, yield_now};
 use crate::base::{LogAddr, SegmentId};
-use crate::cleaner::{CleanStep, Cleaner, Demand, Fate, Move, Owner};
+use crate::cleaner::{CleanStep, Cleaner, Demand, Fate, Move, Owner, Pace};
 use crate::index::Relocation;
 use crate::log::{Kind, Record, record_at, scan_segment, try_record_at};
 use crate::pool::Urgency;
@@ -63,7 +63,6 @@ impl Owner for Store {
                 if place == Some(addr) { Fate::Live { token: id } } else { Fate::Dead { counted: None } }
             }
             // The time is durable in the last mark or in the superblock.
-            Kind::ClockMark if mutant::active(Mutant::ClockMarkDropped) => Fate::Dead { counted: None },
             Kind::ClockMark if record.expiry_ms >= self.clock_floor_ms.load(Ordering::Acquire) => Fate::Needed,
             Kind::ClockMark => Fate::Dead { counted: None },
         }
@@ -210,9 +209,13 @@ impl Store {
     ///
     /// Cost: see [`Cleaner::step`].
     pub fn clean_step(&self, demand: Demand) -> CleanStep {
+        self.clean_at(demand, Pace::OneByOne)
+    }
+
+    fn clean_at(&self, demand: Demand, pace: Pace) -> CleanStep {
         let mut cleaner = self.lock_cleaner();
         let reaping = self.reap_until(Instant::now() + REAP_SLICES[usize::from(demand != Demand::None)]);
-        match cleaner.step(&self.pool, self, &self.stale, demand) {
+        match cleaner.step(&self.pool, self, &self.stale, demand, pace) {
             CleanStep::Idle if reaping => CleanStep::Waiting,
             step => step,
         }
@@ -287,7 +290,7 @@ impl Store {
         let mut had_room_at = self.pool.segments_freed();
         while !stopped() {
             let demand = self.demand();
-            let step = self.clean_step(demand);
+            let step = self.clean_at(demand, Pace::Overlapping);
             let freed = self.pool.segments_freed();
             if matches!(demand, Demand::Now | Demand::ToDelete) {
                 if step == CleanStep::Idle || self.in_vain_since(had_room_at) {

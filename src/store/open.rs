@@ -200,6 +200,32 @@ impl Store {
         Ok(())
     }
 
+    /// Counts everything in the pool again and compares: live bytes of each segment, and superseded records of each key. For tests: everybody waits
+    /// meanwhile, and the cleaner must be idle, as copies and what they were made of would be counted both.
+    ///
+    /// # Errors
+    /// What is not as it should be.
+    pub fn check_books(&self) -> Result<(), String> {
+        let _cleaner = self.lock_cleaner();
+        let _appending = self.appending.write().unwrap_or_else(PoisonError::into_inner);
+        let _held = self.stripes.lock_all();
+        let _marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = || -> Vec<u64> { self.pool.segment_ids().map(|id| self.pool.segment_use(id).live_bytes).collect() };
+        let counted = live();
+        let stale = StaleFilter::new(self.pool.region().len());
+        let books = Books { pool: &self.pool, stale: &stale };
+        let ids = &self.pool.superblock().keyspaces;
+        let expired_ms = self.clock_floor_ms.load(Ordering::Acquire);
+        drop(rebuild(books, &self.index_options, ids, 1, expired_ms, &Progress::default()));
+        if counted != live() {
+            return Err(format!("live bytes are counted as {counted:?}, but are {:?}", live()));
+        }
+        match self.stale.falls_short_of(&stale) {
+            true => Err("superseded records are in the pool that are not counted".to_owned()),
+            false => Ok(()),
+        }
+    }
+
     /// Seals the worker's open segment: it will not write any more.
     pub fn close_worker(&self, worker: &mut Worker) {
         if worker.writer.close(&self.pool) {

@@ -194,14 +194,15 @@ pub(super) fn rebuild(
     let started = std::time::Instant::now();
     let next_object = 1 + collectors.iter().map(|collector| collector.max_object).max().unwrap_or(0);
     let clock_floor_ms = collectors.iter().map(|collector| collector.clock_floor_ms).max().unwrap_or(0);
-    let (objects, incomplete) = attach_chunks(&target, &mut collectors, !report.damage.is_empty());
+    let durable_ms = clock_floor_ms.max(pool.superblock().clock_floor_ms);
+    let (objects, incomplete) = attach_chunks(&target, &mut collectors, durable_ms, !report.damage.is_empty());
     for pending in &incomplete {
         report.damage.push(take_out(&target, pending));
     }
     remove_tombstones(&target, &collectors);
     let outdone = collectors.iter_mut().flat_map(|collector| std::mem::take(&mut collector.outdone)).collect();
     drop(collectors);
-    let expired_at_ms = now_ms.max(clock_floor_ms).max(pool.superblock().clock_floor_ms);
+    let expired_at_ms = now_ms.max(durable_ms);
     for number in 0..target.stripes.count() {
         let stripe = target.stripes.at(number);
         let guard = crossbeam_epoch::pin();
@@ -224,12 +225,20 @@ pub(super) fn rebuild(
 
 /// Makes the objects whose heads won, and gives each the newest of its chunks. Returns the heads, too, whose chunks are not the ones that
 /// make the value; in a `damaged` pool also those that cannot tell.
-fn attach_chunks(target: &Target<'_>, collectors: &mut [Collector<'_, '_>], damaged: bool) -> (Objects, Vec<Pending>) {
+fn attach_chunks(
+    target: &Target<'_>,
+    collectors: &mut [Collector<'_, '_>],
+    durable_ms: u64,
+    damaged: bool,
+) -> (Objects, Vec<Pending>) {
     let mut tables: HashMap<u64, ChunkTable> = HashMap::new();
     let mut heads = Vec::new();
     for pending in collectors.iter_mut().flat_map(|collector| std::mem::take(&mut collector.heads)) {
+        let record = record_at(target.books.pool, pending.addr);
+        // Of one that has durably expired the chunks may have been cleaned away.
         if is_current(target, &pending)
-            && let Ok(object) = record_at(target.books.pool, pending.addr).object()
+            && !record.expired(durable_ms)
+            && let Ok(object) = record.object()
         {
             tables.insert(object.id, ChunkTable::zeros(object.len, object.chunk_shift));
             heads.push((pending, object));

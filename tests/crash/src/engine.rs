@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 use fencepost::base::Clock;
+use fencepost::cleaner::{CleanStep, Demand};
 use fencepost::command::Direct;
 use fencepost::persist::{Region, RegionOptions};
 use fencepost::pool::{Pool, PoolError, PoolOptions};
@@ -135,6 +136,25 @@ impl Engine {
     /// One pass of the background removal of expired keys.
     pub fn expire(&self) {
         self.store.expire_cycle(self.now_ms(), std::time::Duration::from_secs(60));
+    }
+
+    /// Steps of the cleaner, as many as asked for, or until there is nothing to be gained.
+    pub fn clean(&self, steps: usize) {
+        self.store.reap(std::time::Duration::from_secs(60));
+        let mut left = steps;
+        // Ends: other threads are not pinned for ever.
+        while left > 0 {
+            match self.store.clean_step(Demand::Now) {
+                CleanStep::Worked => left -= 1,
+                CleanStep::Waiting => std::thread::yield_now(),
+                CleanStep::Idle => return,
+            }
+        }
+    }
+
+    /// Seals the worker's segment.
+    pub fn seal(&mut self) {
+        self.store.close_worker(&mut self.worker);
     }
 
     /// Closes the worker's segment and then the store, as a shutdown does. Nothing may be run after it.

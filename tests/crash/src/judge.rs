@@ -35,8 +35,9 @@ pub struct Expected<'a> {
 }
 
 /// What a run goes on with after a crash.
-pub static CONTINUATION: LazyLock<Vec<Step>> =
-    LazyLock::new(|| steps(["SET after @150z", "SET a @9y | DEL b", "SET l @1500x", "DEL c"]));
+pub static CONTINUATION: LazyLock<Vec<Step>> = LazyLock::new(|| {
+    steps(["SET after @150z", "SET a @9y | DEL b", "!clean", "SET l @1500x", "DEL c", "!seal", "!clean"])
+});
 
 /// Judges an image; a panic is a verdict too. `hook` is on the region of the first recovery.
 ///

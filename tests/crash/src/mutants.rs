@@ -34,7 +34,11 @@ enum Hunt {
 
 fn hunt(mutant: Mutant) -> Hunt {
     match mutant {
-        Mutant::PublishWithoutMark | Mutant::FlushVisibleEarly => Hunt::Schedules,
+        Mutant::PublishWithoutMark
+        | Mutant::FlushVisibleEarly
+        | Mutant::FreedUnderReaders
+        | Mutant::CleanedBeforeSettled
+        | Mutant::LateCopyNotCounted => Hunt::Schedules,
         Mutant::HeaderUnchecked
         | Mutant::BatchUnchecked
         | Mutant::BatchCheckShort

@@ -26,16 +26,21 @@ const STRIPES: u32 = 4;
 
 const SEGMENT_BYTES: u64 = 4096;
 
+const SEGMENTS: u32 = 48;
+
+/// So few that each is soon used again.
+const SMALL_SEGMENTS: u32 = 20;
+
 /// Workers of one schedule at most, the background included.
 pub const WORKERS_MAX: usize = 4;
 
 const UUID: [u8; 16] = *b"concurrent pool!";
 const HASH_KEY: [u8; 16] = *b"the same always.";
 
-fn options(hook: Option<Arc<dyn Hook>>) -> StoreOptions {
+fn options(segments: u32, hook: Option<Arc<dyn Hook>>) -> StoreOptions {
     let pool = PoolOptions {
         path: None,
-        bytes: 2 * SUPERBLOCK_BYTES as u64 + 48 * SEGMENT_BYTES,
+        bytes: 2 * SUPERBLOCK_BYTES as u64 + u64::from(segments) * SEGMENT_BYTES,
         segment_bytes: Some(SEGMENT_BYTES),
         stripes: STRIPES,
         now_ms: START_MS,
@@ -44,11 +49,12 @@ fn options(hook: Option<Arc<dyn Hook>>) -> StoreOptions {
     StoreOptions { pool, databases: DATABASES as u32, recovery_threads: 1, salvage: false }
 }
 
-/// The bytes of an empty pool, the same in every run.
-pub fn empty_pool() -> &'static [u8] {
-    static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
-    IMAGE.get_or_init(|| {
-        let (pool, _) = Pool::open_or_create(&options(None).pool).expect("anonymous memory");
+/// The bytes of an empty pool, the same in every run; a small one is soon full.
+pub fn empty_pool(small: bool) -> &'static [u8] {
+    static IMAGES: [OnceLock<Vec<u8>>; 2] = [const { OnceLock::new() }; 2];
+    IMAGES[usize::from(small)].get_or_init(|| {
+        let segments = if small { SMALL_SEGMENTS } else { SEGMENTS };
+        let (pool, _) = Pool::open_or_create(&options(segments, None).pool).expect("anonymous memory");
         let mut image = bytes_of(&pool);
         let superblock = Superblock { uuid: UUID, hash_key: HASH_KEY, boot_id: [0; 16], ..pool.superblock() };
         for generation in [superblock.generation - 1, superblock.generation] {
@@ -85,7 +91,8 @@ fn bytes_of(pool: &Pool) -> Vec<u8> {
 /// # Errors
 /// What is wrong with it, in words.
 pub fn recover(image: &[u8], now_ms: u64, hook: Option<Arc<dyn Hook>>) -> Result<Store, String> {
-    let options = options(hook);
+    // How many segments there are is in the image.
+    let options = options(SEGMENTS, hook);
     let region = Region::from_image(image, &options.pool.region).map_err(|error| error.to_string())?;
     let pool = Pool::from_region(region, Path::new("image")).map_err(|error| error.to_string())?;
     Store::recover(pool, &options, Clock::manual(now_ms), &Progress::default()).map_err(|error| error.to_string())
@@ -136,6 +143,11 @@ impl Connection {
         Self { shared, number, worker: store.worker(), session }
     }
 
+    /// Seals its segment: the next write begins another.
+    pub fn seal(&mut self, store: &Store) {
+        store.close_worker(&mut self.worker);
+    }
+
     /// Runs commands that arrive together, as the server's dispatch does; their replies.
     ///
     /// # Panics
@@ -162,6 +174,8 @@ impl Connection {
             let rest = &requests[done..];
             let together = execute_run(&mut ctx, rest.len(), |i| rest[i].1.args(&rest[i].0));
             if together == 0 {
+                // Who finds no room is told so: cleaning is a worker's own business here.
+                ctx.session.room_waits.give_up();
                 // An error is a reply like others.
                 let _ = execute(&mut ctx, rest[0].1.args(&rest[0].0));
             }

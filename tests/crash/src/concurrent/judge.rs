@@ -6,6 +6,7 @@ use super::history::{Call, Touches};
 use super::run::Run;
 use super::workload::{START_MS, Workload};
 use fencepost::command::Shared;
+use fencepost_harness::Frame;
 use fencepost_harness::{Rng, Seed};
 use pmem_emulation::{Choice, CrashToken, Domain, EventKind, Note, Recorder, RecorderOptions, Replay, Trace};
 use std::collections::HashSet;
@@ -122,10 +123,17 @@ impl<'a> Judge<'a> {
         start: ReadOut,
     ) -> Option<String> {
         let mut connection = Connection::new(Arc::clone(self.shared), 0, store);
+        // What the crash has left of a small pool may be full.
+        if !store.make_room(false) {
+            return None;
+        }
         let mut calls = Vec::new();
         for (i, (db, command)) in Workload::draw_after(self.seed ^ position as u64, keys()).into_iter().enumerate() {
             let now_ms = store.clock().now_ms();
             let reply = connection.run(store, db, now_ms, std::slice::from_ref(&command)).pop();
+            if matches!(&reply, Some(Frame::Error(text)) if text.starts_with(b"OOM")) {
+                return None;
+            }
             let (invoked, returned) = (2 * i, 2 * i + 1);
             let touches = Touches::of(db, &command);
             calls.push(Call {

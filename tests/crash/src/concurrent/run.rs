@@ -5,6 +5,7 @@ use super::engine::{Connection, complaints, empty_pool, keys, read_out, recover}
 use super::history::{Call, Contents, Touches};
 use super::schedule::{Scheduler, Stuck, SwitchPoints};
 use super::workload::{START_MS, Step, Theme, Workload};
+use fencepost::cleaner::{CleanStep, Demand};
 use fencepost::command::Shared;
 use fencepost::store::Store;
 use fencepost_harness::{Command, Frame, command};
@@ -16,6 +17,9 @@ use std::time::Duration;
 
 /// Operations of one worker are numbered from its number times this.
 const OPS_PER_WORKER: u64 = 1_000;
+
+/// Steps that the cleaner takes in a row.
+const CLEAN_STEPS: usize = 4;
 
 /// What a schedule has left.
 pub struct Run {
@@ -100,6 +104,12 @@ impl Stage {
             Step::Reap => {
                 self.store.reap(Duration::from_secs(3600));
             }
+            Step::Clean => {
+                for _ in 0..CLEAN_STEPS {
+                    let _whatever = self.store.clean_step(Demand::Now);
+                }
+            }
+            Step::Seal => connection.seal(&self.store),
             Step::Scan(db) => {
                 let id = self.next_id(worker);
                 self.note(Note::Begin(id));
@@ -152,11 +162,14 @@ pub fn run(workload: Workload, seed: u64, name: &str, shared: &Arc<Shared>) -> R
     let Workload { theme, before, workers } = workload;
     let recorder = Recorder::new(RecorderOptions::default());
     let hook = Arc::new(Both(Arc::new(SwitchPoints), Arc::clone(&recorder) as _));
-    let store = recover(empty_pool(), START_MS, Some(hook)).expect("an empty pool opens");
+    let store = recover(empty_pool(theme == Theme::Cleaning), START_MS, Some(hook)).expect("an empty pool opens");
     let mut connections: Vec<Connection> =
         (0..workers.len()).map(|number| Connection::new(Arc::clone(shared), number, &store)).collect();
     for (db, command) in before {
         connections[0].run(&store, db, START_MS, &[command]);
+        if theme == Theme::Cleaning {
+            connections[0].seal(&store);
+        }
     }
     recorder.restart();
     let start = read_out(&store);
@@ -200,6 +213,8 @@ pub fn run(workload: Workload, seed: u64, name: &str, shared: &Arc<Shared>) -> R
     };
     if stuck.is_none() && failures.is_empty() {
         failures.extend(complaints(&stage.store));
+        clean_to_the_end(&stage.store);
+        failures.extend(stage.store.check_books().err());
     }
     Run {
         theme,
@@ -211,6 +226,18 @@ pub fn run(workload: Workload, seed: u64, name: &str, shared: &Arc<Shared>) -> R
         failures,
         schedule: scheduler.describe(),
         steps: scheduler.steps(),
+    }
+}
+
+/// Until nothing is left to be cleaned, or in the middle of it.
+fn clean_to_the_end(store: &Store) {
+    // Ends: other threads are not pinned for ever.
+    loop {
+        match store.clean_step(Demand::Now) {
+            CleanStep::Worked => {}
+            CleanStep::Waiting => std::thread::yield_now(),
+            CleanStep::Idle => return,
+        }
     }
 }
 

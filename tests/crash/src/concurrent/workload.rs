@@ -24,6 +24,10 @@ pub enum Step {
     Expire,
     /// The background work takes flushed databases apart.
     Reap,
+    /// The cleaner takes a few steps.
+    Clean,
+    /// The worker seals its segment, so that it may be cleaned.
+    Seal,
 }
 
 /// All that is done to one store.
@@ -56,11 +60,13 @@ pub enum Theme {
     Pipelines,
     /// Two writers of a key each, one who looks at both at once, and one who looks at one after the other.
     Snapshots,
+    /// Segments sealed, cleaned and used again under readers and writers.
+    Cleaning,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 8] = [
+    pub const ALL: [Theme; 9] = [
         Theme::Registers,
         Theme::ManyKeys,
         Theme::Expiry,
@@ -69,6 +75,7 @@ impl Theme {
         Theme::LongValues,
         Theme::Pipelines,
         Theme::Snapshots,
+        Theme::Cleaning,
     ];
 }
 
@@ -79,7 +86,7 @@ impl Workload {
         let theme = *rng.pick(&Theme::ALL);
         let used = match theme {
             Theme::Registers => 1 + rng.below(2),
-            Theme::Expiry | Theme::LongValues | Theme::Snapshots => 2,
+            Theme::Expiry | Theme::LongValues | Theme::Snapshots | Theme::Cleaning => 2,
             _ => 2 + rng.below(2),
         };
         let numbers = rng.one_in(3);
@@ -143,6 +150,8 @@ impl Draw<'_> {
         let len = match self.rng.below(4) {
             0 => 8,
             1 => self.rng.below(300),
+            // Of several segments, where that matters.
+            _ if self.theme == Theme::Cleaning => 4_000 + self.rng.below(2_000),
             _ => LONG as u64 + self.rng.below(1_500),
         };
         format!("{value}.").repeat(len as usize / (value.len() + 1) + 1)
@@ -154,7 +163,8 @@ impl Draw<'_> {
         for key in self.keys {
             for db in 0..if self.theme == Theme::Databases { DATABASES } else { 1 } {
                 if self.rng.one_in(2) {
-                    let value = if self.theme == Theme::LongValues { self.long_value() } else { self.value() };
+                    let long = self.theme == Theme::LongValues || (self.theme == Theme::Cleaning && self.rng.one_in(3));
+                    let value = if long { self.long_value() } else { self.value() };
                     let mut set = words(format!("SET {key} {value}"));
                     if self.theme == Theme::Expiry && self.rng.one_in(2) {
                         set.extend(words(format!("PX {}", 1 + self.rng.below(20))));
@@ -172,7 +182,11 @@ impl Draw<'_> {
         }
         // A pipeline is several commands.
         let steps = if self.theme == Theme::Pipelines { 2 + self.rng.below(2) } else { 3 + self.rng.below(4) };
-        (0..steps).map(|_| self.step()).collect()
+        let mut steps: Vec<Step> = (0..steps).map(|_| self.step()).collect();
+        if self.theme == Theme::Cleaning {
+            steps = steps.into_iter().flat_map(|step| [step, Step::Seal]).collect();
+        }
+        steps
     }
 
     fn snapshots(&mut self, number: u64) -> Vec<Step> {
@@ -193,6 +207,7 @@ impl Draw<'_> {
         match self.theme {
             Theme::Expiry => (0..count).flat_map(|_| [Step::Tick(1 + self.rng.below(12)), Step::Expire]).collect(),
             Theme::Databases if self.rng.one_in(2) => (0..count).map(|_| Step::Reap).collect(),
+            Theme::Cleaning => (0..2 * count).map(|_| Step::Clean).collect(),
             _ => Vec::new(),
         }
     }
@@ -228,6 +243,8 @@ impl Draw<'_> {
             Theme::Scans => self.scans(),
             Theme::LongValues => self.long(),
             Theme::Snapshots => self.many_keys(),
+            Theme::Cleaning if self.rng.one_in(3) => self.long(),
+            Theme::Cleaning => self.register(),
         }
     }
 

@@ -7,6 +7,9 @@
 //! |---|---|
 //! | `!tick 20` | the clock goes on by 20 milliseconds |
 //! | `!expire` | the background removes what has expired |
+//! | `!clean` | the cleaner works until there is nothing to be gained |
+//! | `!clean 3` | the cleaner takes three steps |
+//! | `!seal` | the worker's segment is sealed: its next write begins another |
 //! | `!close` | the store is closed as by a shutdown; must be the last |
 //!
 //! To add a workload is to add its lines to one of the lists ([`ace`], [`commands`], [`special`]).
@@ -28,6 +31,10 @@ pub enum Action {
     Tick(u64),
     /// The background removes expired keys.
     Expire,
+    /// The cleaner takes so many steps at most.
+    Clean(usize),
+    /// The worker seals its segment.
+    Seal,
     /// The store is closed.
     Close,
 }
@@ -50,6 +57,9 @@ impl Step {
             Some(words) => match words[..] {
                 ["tick", by_ms] => Action::Tick(by_ms.parse().expect("milliseconds")),
                 ["expire"] => Action::Expire,
+                ["clean"] => Action::Clean(usize::MAX),
+                ["clean", steps] => Action::Clean(steps.parse().expect("a number of steps")),
+                ["seal"] => Action::Seal,
                 ["close"] => Action::Close,
                 _ => panic!("no such step: {line}"),
             },
@@ -68,6 +78,8 @@ impl Step {
             Action::Requests(requests) => return engine.run(driver, requests),
             Action::Tick(by_ms) => engine.advance(*by_ms),
             Action::Expire => engine.expire(),
+            Action::Clean(steps) => engine.clean(*steps),
+            Action::Seal => engine.seal(),
             Action::Close => engine.close(),
         }
         Vec::new()

@@ -31,7 +31,7 @@ pub fn by_name(rest: &str) -> Option<Workload> {
 fn line(rng: &mut Rng) -> String {
     let key = |rng: &mut Rng| ["a", "b", "c", "d", "e", "f"][rng.below(6) as usize];
     let (k, other) = (key(rng), key(rng));
-    match rng.below(40) {
+    match rng.below(43) {
         0..=5 => format!("SET {k} {}", value(rng)),
         6 => format!("SET {k} {} PX {}", value(rng), 1 + rng.below(40)),
         7 => {
@@ -73,6 +73,9 @@ fn line(rng: &mut Rng) -> String {
         }
         37 => format!("SWAPDB {} {}", rng.below(3), rng.below(3)),
         38 => format!("SELECT {}", rng.below(3)),
+        39 => "!seal".to_owned(),
+        40 => "!clean".to_owned(),
+        41 => format!("!clean {}", 1 + rng.below(3)),
         _ => {
             if rng.below(3) == 0 {
                 "DEBUG RELOAD".to_owned()

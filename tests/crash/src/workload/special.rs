@@ -111,6 +111,54 @@ const ROWS: &[Row] = &[
         &["SET a @20a", "SET a @20b", "DEL a", "SET b @90c"],
         &["SET a @20a", "SET a @20b", "DEL a", "SET b @90d"],
     ),
+    ("clean-live", Start::Open, CLUTTERED, &["!clean", "SET a @31x", "DEL b", "!clean 2", "SET a @5z"]),
+    ("clean-killed", Start::Killed, CLUTTERED, &["DEL b", "!clean 3", "SET a @31x", "!clean", "SET c @8c"]),
+    (
+        "clean-tombstones",
+        Start::Open,
+        COLD,
+        &["DEL a", "!seal", "SET x @9x", "!seal", "!clean", "DEL c0 c1 c2", "!clean"],
+    ),
+    (
+        // The old records go first, the tombstone next.
+        "clean-tombstones-last",
+        Start::Open,
+        COLD,
+        &["DEL a", "!seal", "SET x @9x", "DEL c0 c1 c2 c3", "!seal", "!clean", "SET x @8y", "!seal", "!clean"],
+    ),
+    (
+        "clean-expired",
+        Start::Open,
+        COLD,
+        &["SET a @20b PX 5", "SET d @9d PX 5", "!seal", "!tick 10", "EXISTS a d", "SET x @9x", "!seal", "!clean"],
+    ),
+    (
+        "clean-long",
+        Start::Open,
+        &["SET l @5000l", "SET m @1500m", "SETRANGE l 1500 @10x", "!seal"],
+        &["!clean", "SETRANGE l 100 @10x", "APPEND l @600y", "!seal", "!clean", "DEL m", "GET l"],
+    ),
+    (
+        // Of a head that has expired nothing is left but itself.
+        "clean-expired-long",
+        Start::Open,
+        &["SET b @900b", "SET l @2500l PX 5", "!seal", "SET c @2500c", "!seal"],
+        &["!tick 10", "EXISTS l", "SETRANGE c 100 @9x", "!seal", "!clean", "SET a @9a"],
+    ),
+    ("clean-flushed", Start::Open, CLUTTERED, &["FLUSHDB", "SET a @31x", "!seal", "!clean", "SWAPDB 0 1", "!clean"]),
+    (
+        "clean-reload",
+        Start::Open,
+        CLUTTERED,
+        &["!clean 2", "DEBUG RELOAD", "SET a @20x", "!clean 1", "DEBUG RELOAD", "!clean"],
+    ),
+    (
+        "clean-full",
+        Start::Open,
+        FILLED,
+        &["SET z @900z", "DEL k:1", "SET k:2 @700y", "DEL k:3 k:4 k:5", "SET y @900y", "SET z @600z"],
+    ),
+    ("clean-overwrite", Start::Open, &["SET a @20a", "SET b @20b", "!seal"], &["!clean", "SET a @20x", "SET b @21y"]),
     ("exhaustive-recycled", Start::Recycled, &["SET a @3a"], &["SET a @3b"]),
     ("exhaustive-set", Start::Open, &[], &["SET a @3a", "SET a @4b"]),
     ("exhaustive-delete", Start::Open, &["SET a @3a"], &["DEL a"]),
@@ -135,6 +183,27 @@ const MIXED: &[&str] = &[
     "SET a @12d",
     "SELECT 0",
 ];
+
+/// Segments with a little in each that is live, and some that is not.
+const CLUTTERED: &[&str] = &[
+    "SET a @30a",
+    "SET b @700b",
+    "SET l @2600l",
+    "!seal",
+    "SET e @9e PX 100",
+    "SET b @40c",
+    "SET c @9c",
+    "DEL c",
+    "!seal",
+    "SETRANGE l 1100 @40y",
+    "SET c @90d",
+    "SET a @12d",
+    "!seal",
+];
+
+/// `a` lies where the cleaner has packed what is live, and little is to be gained.
+const COLD: &[&str] =
+    &["SET a @20a", "SET c0 @900a", "SET c1 @900b", "SET c2 @900c", "SET c3 @800c", "!seal", "!clean", "SET d @9c"];
 
 /// All but the reserve of the pool's segments is full.
 const FILLED: &[&str] = &["DEBUG POPULATE 56 k 900", "SET a @900a", "SET b @900b", "SET c @900c"];
