@@ -146,6 +146,7 @@ impl<'a> Replay<'a> {
             EventKind::Store { .. }
                 | EventKind::Copy { .. }
                 | EventKind::CopyNt { .. }
+                | EventKind::Grow { .. }
                 | EventKind::Note(Note::Ack(_) | Note::Abandon(_))
         );
         if let EventKind::Note(note) = event.kind {

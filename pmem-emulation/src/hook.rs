@@ -115,6 +115,16 @@ pub trait Hook: Send + Sync {
         apply()
     }
 
+    /// The region gets longer: `len` bytes, those that come to it zeros or what the file held behind its end. `apply` says whether that
+    /// succeeded, and the length is durable then; the bytes are in `call.mapping` from then on. Addresses stay what they were.
+    ///
+    /// # Errors
+    /// Why it stays as it was.
+    fn grow(&self, len: u64, call: Call<'_>, apply: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        let _ = (len, call);
+        apply()
+    }
+
     /// The system is about to be asked for something: `open`, `mmap`, `fallocate`, `fsync`, `rename` and the like. Asked for before the region is
     /// attached, too.
     ///
@@ -176,6 +186,10 @@ impl Hook for Both {
 
     fn sync(&self, call: Call<'_>, apply: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
         self.0.sync(call, &mut || self.1.sync(call, apply))
+    }
+
+    fn grow(&self, len: u64, call: Call<'_>, apply: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        self.0.grow(len, call, &mut || self.1.grow(len, call, apply))
     }
 
     fn read(&self, at: u64, len: u64, call: Call<'_>) -> Result<(), MediaError> {

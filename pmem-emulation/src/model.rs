@@ -356,6 +356,15 @@ impl Model {
         }
     }
 
+    /// The region has `len` bytes from now on, the new ones zeros.
+    pub(crate) fn grow(&mut self, len: u64) {
+        let len = self.volatile.len().max(len as usize);
+        self.volatile.resize(len, 0);
+        self.durable.resize(len, 0);
+        // Counted anew when it is asked for.
+        self.durable_hash = None;
+    }
+
     /// Makes those groups of a line durable that `completes` says.
     fn make_durable(&mut self, line: u64, completes: impl Fn(&Group) -> bool) {
         let Some(entry) = self.lines.get_mut(&line) else { return };

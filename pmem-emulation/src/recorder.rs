@@ -194,7 +194,7 @@ impl State {
             EventKind::Flush { at, len } => counters.lines_flushed += (at % LINE_BYTES + len).div_ceil(LINE_BYTES),
             EventKind::Fence => counters.fences += 1,
             EventKind::Sync => counters.syncs += 1,
-            EventKind::Note(_) => {}
+            EventKind::Grow { .. } | EventKind::Note(_) => {}
         }
     }
 
@@ -243,6 +243,7 @@ pub(crate) fn step(
         EventKind::Flush { at, len } => model.flush(thread, at, len, found),
         EventKind::Fence => model.fence(thread, found),
         EventKind::Sync => model.sync(thread),
+        EventKind::Grow { len } => model.grow(len),
         EventKind::Note(note) => model.note(thread, note, found),
     }
 }
@@ -306,6 +307,13 @@ impl Hook for Recorder {
         let mut state = self.lock();
         apply()?;
         state.append(&self.options, EventKind::Sync, &[], call.site);
+        Ok(())
+    }
+
+    fn grow(&self, len: u64, call: Call<'_>, apply: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        let mut state = self.lock();
+        apply()?;
+        state.append(&self.options, EventKind::Grow { len }, &[], call.site);
         Ok(())
     }
 

@@ -51,6 +51,11 @@ pub enum EventKind {
     Fence,
     /// Everything written so far has reached the disk beneath a file.
     Sync,
+    /// The region has become longer, durably; the new bytes are zeros.
+    Grow {
+        /// Bytes that it has now.
+        len: u64,
+    },
     /// The user's own word.
     Note(Note),
 }

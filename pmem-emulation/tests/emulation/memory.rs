@@ -41,6 +41,18 @@ impl Memory {
     }
 
     #[track_caller]
+    pub fn grow(&self, len: u64) {
+        self.report(|hook, call| {
+            let mut apply = || {
+                self.bytes.lock().unwrap().resize(len as usize, 0);
+                Ok(())
+            };
+            hook.grow(len, call, &mut apply)
+        })
+        .unwrap();
+    }
+
+    #[track_caller]
     pub fn store(&self, at: u64, value: u64) {
         let bytes = value.to_le_bytes();
         self.report(|hook, call| hook.store(at, bytes, call, &mut || self.poke(at, &bytes)));

@@ -375,3 +375,35 @@ fn a_million_events_are_recorded() {
     assert_eq!(replay.position() as u64, EVENTS);
     assert_eq!(replay.image(&Choice::Durable).into_owned(), memory.bytes());
 }
+
+/// A cut before a growth leaves a short region, one behind it a long one, of which the new part is zeros until something written there is durable.
+#[test]
+fn a_region_that_grows_is_as_long_after_a_crash_as_it_was() {
+    let trace = trace(Domain::Adr, LEN, |memory| {
+        memory.store(0, 1);
+        memory.grow(2 * LEN as u64);
+        memory.store(LEN as u64, 2);
+        memory.flush(LEN as u64, 8);
+        memory.fence();
+        memory.store(8, 3);
+    });
+    let word = |image: &[u8], at: usize| image[at];
+    let mut replay = Replay::new(&trace, Domain::Adr);
+    let mut seen = Vec::new();
+    while replay.step() {
+        let everything = replay.everything();
+        let hash = replay.image_hash(&everything);
+        let look = |image: &[u8]| (image.len(), image.get(LEN).copied());
+        seen.push((replay.with_image(&Kept::default(), look), replay.with_image(&everything, look)));
+        let again = replay.with_image(&everything, <[u8]>::to_vec);
+        assert_eq!(word(&again, 0), 1);
+        // The hash is kept up through the growth.
+        let mut anew = Replay::new(&trace, Domain::Adr);
+        while anew.position() < replay.position() {
+            anew.step();
+        }
+        assert_eq!(hash, anew.image_hash(&everything));
+    }
+    let (short, zero, two) = ((LEN, None), (2 * LEN, Some(0)), (2 * LEN, Some(2)));
+    assert_eq!(seen, [(short, short), (zero, zero), (zero, two), (zero, two), (two, two), (two, two)]);
+}

@@ -20,6 +20,10 @@ pub fn check(trace: &Trace, pool: &Pool) -> Vec<String> {
         let (at, bytes) = match &event.kind {
             EventKind::Store { at, bytes } => (*at, &bytes[..]),
             EventKind::Copy { at, bytes } | EventKind::CopyNt { at, bytes } => (*at, trace.bytes(*bytes)),
+            EventKind::Grow { len } => {
+                image.resize(image.len().max(*len as usize), 0);
+                continue;
+            }
             EventKind::Fence => {
                 unfenced.insert(event.thread, 0);
                 continue;

@@ -116,6 +116,7 @@ fn describe_cut(text: &mut String, trace: &Trace, cut: &Cut, depth: usize) {
             EventKind::Flush { at, len } => format!("flush of {len} bytes at {at:#x}"),
             EventKind::Fence => "fence".to_owned(),
             EventKind::Sync => "sync".to_owned(),
+            EventKind::Grow { len } => format!("growth to {len} bytes"),
             EventKind::Note(note) => format!("{note:?}"),
         };
         let _ = writeln!(text, "  {:>4} {what} ({})", from + number, event.site);
