@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use fencepost::persist::{FlushChoice, Granularity, Medium, Region, RegionError, RegionOptions};
+use fencepost::persist::{FlushChoice, Granularity, MediaError, Medium, Region, RegionError, RegionOptions};
 
 const LEN: u64 = 1 << 16;
 
@@ -351,4 +351,94 @@ fn opening_a_file_takes_no_memory_from_other_threads() {
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+/// What was there stays where it was, what comes is zeros and usable, and the file is as long as the region says.
+#[test]
+fn a_region_grows_in_its_place() {
+    // Below and above the size from which memory is mapped; not whole pages, which a pool never has, as well.
+    for (len, steps) in
+        [(LEN, [LEN + 4096, 5 * LEN, 6 * LEN]), (5000, [5001, 9000, 40_000]), (3 << 20, [4 << 20, 5 << 20, 9 << 20])]
+    {
+        let reserve = steps[2];
+        let options = RegionOptions { reserve_bytes: reserve, ..options() };
+        let memory = Region::anonymous(len, &options).unwrap();
+        grows(&memory, len, &steps);
+        for dir in directories() {
+            let path = dir.path().join("pool");
+            let region = Region::create(&path, len, &options).unwrap();
+            region.publish_file().unwrap();
+            grows(&region, len, &steps);
+            drop(region);
+            assert_eq!(fs::metadata(&path).unwrap().len(), reserve);
+            let region = Region::open(&path, &RegionOptions { reserve_bytes: 2 * reserve, ..options.clone() }).unwrap();
+            assert_eq!(region.len(), reserve);
+            assert_eq!(region.read(reserve - 1, 1).unwrap(), [3]);
+            region.grow(reserve, 2 * reserve).unwrap();
+            assert_eq!(region.read(reserve - 1, 2).unwrap(), [3, 0]);
+        }
+    }
+}
+
+fn grows(region: &Region, len: u64, steps: &[u64]) {
+    region.write(0, &vec![7; len as usize]);
+    let first = region.read(0, len).unwrap();
+    let mut end = len;
+    for (number, &to) in steps.iter().enumerate() {
+        assert_panics("a read behind the end", || assert!(region.read(end, 1).is_err()));
+        region.grow(end, to).unwrap();
+        assert_eq!(region.len(), to);
+        assert!(region.read(end, to - end).unwrap().iter().all(|&byte| byte == 0));
+        region.write(end, &vec![number as u8 + 1; (to - end) as usize]);
+        region.fence();
+        region.populate(end, to - end);
+        end = to;
+    }
+    region.sync().unwrap();
+    assert!(std::ptr::eq(first, region.read(0, len).unwrap()));
+    assert!(first.iter().all(|&byte| byte == 7));
+    assert_panics("a write behind the end", || region.write(end, &[1]));
+    assert!(matches!(region.grow(end, end + 4096), Err(RegionError::NotReserved { .. })));
+    assert_eq!(region.len(), end);
+    region.grow(0, 10).unwrap();
+    assert_eq!(region.len(), end, "it never shrinks");
+}
+
+#[test]
+fn a_region_grows_no_further_than_the_disk_has_room_for() {
+    for dir in directories() {
+        let path = dir.path().join("pool");
+        let region = Region::create(&path, LEN, &RegionOptions { reserve_bytes: 1 << 42, ..options() }).unwrap();
+        region.publish_file().unwrap();
+        let refused = region.grow(LEN, 1 << 42).unwrap_err();
+        assert!(matches!(refused, RegionError::NoSpaceToGrow { .. }), "{refused}");
+        assert_eq!((region.len(), fs::metadata(&path).unwrap().len()), (LEN, LEN), "what was taken is given back");
+        region.grow(LEN, 2 * LEN).unwrap();
+        region.write(LEN, &[1; LEN as usize]);
+    }
+}
+
+/// Address space that is refused costs the region room to grow, and nothing else.
+#[test]
+fn a_region_does_with_less_address_space_than_it_asked_for() {
+    let region = Region::anonymous(4 << 20, &RegionOptions { reserve_bytes: 1 << 60, ..options() }).unwrap();
+    let reserved = region.reserved_bytes();
+    assert!((8 << 20..1 << 47).contains(&reserved), "{reserved}");
+    region.grow(4 << 20, 6 << 20).unwrap();
+    region.write(5 << 20, &[1; 1 << 20]);
+}
+
+/// The handler of SIGBUS knows how far a mapping reaches after it has grown.
+#[test]
+fn what_cannot_be_read_of_the_part_that_came_is_known() {
+    for dir in directories() {
+        let path = dir.path().join("pool");
+        Region::create(&path, LEN, &options()).unwrap().publish_file().unwrap();
+        let region = Region::open(&path, &RegionOptions { reserve_bytes: 4 * LEN, ..options() }).unwrap();
+        region.grow(LEN, 4 * LEN).unwrap();
+        region.write(3 * LEN, &[1; 8]);
+        fs::File::options().write(true).open(&path).unwrap().set_len(2 * LEN).unwrap();
+        assert_eq!(region.read(3 * LEN, 1).unwrap(), [0]);
+        assert_eq!(region.unreadable(0, 4 * LEN), [MediaError { at: 3 * LEN, len: 4096 }]);
+    }
 }

@@ -27,7 +27,7 @@ impl Region {
     #[track_caller]
     pub fn store_u64(&self, at: u64, value: u64) {
         assert!(at.is_multiple_of(8), "offset {at:#x} is not a multiple of 8");
-        if ends_within(at, 8, self.plain_write_end) {
+        if ends_within(at, 8, self.plain_write_end()) {
             self.raw_store(at, value);
         } else {
             self.hooked_store(at, value, Location::caller());
@@ -41,7 +41,7 @@ impl Region {
     #[inline]
     #[track_caller]
     pub fn copy(&self, at: u64, bytes: &[u8]) {
-        if ends_within(at, bytes.len() as u64, self.plain_write_end) {
+        if ends_within(at, bytes.len() as u64, self.plain_write_end()) {
             self.raw_copy(at, bytes);
         } else {
             self.hooked_copy(at, bytes, Location::caller());
@@ -56,7 +56,7 @@ impl Region {
     #[inline]
     #[track_caller]
     pub fn copy_nt(&self, at: u64, bytes: &[u8]) {
-        if ends_within(at, bytes.len() as u64, self.plain_write_end) {
+        if ends_within(at, bytes.len() as u64, self.plain_write_end()) {
             for piece in pieces(at, bytes) {
                 match piece {
                     Piece::Lines(at, bytes) => self.raw_copy_nt(at, bytes),
@@ -95,7 +95,7 @@ impl Region {
     #[track_caller]
     pub fn flush(&self, at: u64, len: u64) {
         let Some((at, len)) = mutated_flush(at, len) else { return };
-        if ends_within(at, len, self.plain_write_end) {
+        if ends_within(at, len, self.plain_write_end()) {
             self.raw_flush(at, len);
         } else {
             self.hooked_flush(at, len, Location::caller());
@@ -146,7 +146,7 @@ impl Region {
     #[inline]
     #[track_caller]
     pub fn read(&self, at: u64, len: u64) -> Result<&[u8], MediaError> {
-        if ends_within(at, len, self.plain_read_end) {
+        if ends_within(at, len, self.plain_read_end()) {
             Ok(self.raw_read(at, len))
         } else {
             self.hooked_read(at, len, Location::caller())
@@ -165,7 +165,7 @@ impl Region {
     #[track_caller]
     pub fn load_u64(&self, at: u64) -> Result<u64, MediaError> {
         assert!(at.is_multiple_of(8), "offset {at:#x} is not a multiple of 8");
-        if !ends_within(at, 8, self.plain_read_end) {
+        if !ends_within(at, 8, self.plain_read_end()) {
             self.hooked_read(at, 8, Location::caller())?;
         }
         Ok(self.raw_load(at))
@@ -249,9 +249,9 @@ impl Region {
     #[track_caller]
     pub(super) fn check_range(&self, at: u64, len: u64) {
         assert!(
-            ends_within(at, len, self.len),
+            ends_within(at, len, self.len()),
             "{len} bytes at offset {at:#x} are not inside the region of {} bytes",
-            self.len
+            self.len()
         );
     }
 

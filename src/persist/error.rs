@@ -74,6 +74,29 @@ pub enum RegionError {
         /// Bytes that the file system says are free.
         available: u64,
     },
+    /// The file system has no room for the pool to become larger. It goes on as it is.
+    #[error(
+        "{path}: no space for the pool to grow: {needed} bytes more are needed, the file system has {available} free; free some, or lower pool-max-size",
+        path = .path.display()
+    )]
+    NoSpaceToGrow {
+        /// The pool.
+        path: PathBuf,
+        /// Bytes asked for.
+        needed: u64,
+        /// Bytes that the file system says are free.
+        available: u64,
+    },
+    /// The region would leave the address space that was set aside for it.
+    #[error(
+        "{needed} bytes are more than the {reserved} that this process has set aside address space for; restart with a --pool-max-size of as much"
+    )]
+    NotReserved {
+        /// The length asked for, in bytes.
+        needed: u64,
+        /// The longest possible.
+        reserved: u64,
+    },
     /// The memory for a pool without a file could not be had.
     #[error("no memory: a pool in DRAM needs {needed} bytes of address space ({source}); choose a smaller size")]
     NoMemory {

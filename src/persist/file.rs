@@ -98,6 +98,47 @@ impl PoolFile {
         }
     }
 
+    /// Allocates the bytes `from..to` of the file, of which `mapped` bytes are in use: it is longer then, or when that fails as long as it was.
+    pub(super) fn extend(&self, from: u64, to: u64, mapped: u64) -> io::Result<()> {
+        self.asked.before("fallocate")?;
+        // Not tried where it cannot succeed: a file system may take all that it has before it finds that out, and others would find it full.
+        if to.saturating_sub(from.max(mapped)) > medium::available_bytes(&self.file).unwrap_or(u64::MAX) {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        let offset = |bytes: u64| libc::off_t::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG));
+        let (start, len) = (offset(from)?, offset(to - from)?);
+        // Ends: signals stop coming.
+        loop {
+            // SAFETY: the descriptor is open; the call touches no memory of ours.
+            match unsafe { libc::posix_fallocate(self.file.as_raw_fd(), start, len) } {
+                0 => return Ok(()),
+                libc::EINTR => {}
+                code => {
+                    self.cut_back(mapped);
+                    return Err(io::Error::from_raw_os_error(code));
+                }
+            }
+        }
+    }
+
+    /// Gives back what a failed extension took. If that fails too the file stays longer than its pool, which hurts nobody.
+    pub(super) fn cut_back(&self, mapped: u64) {
+        if self.file.metadata().is_ok_and(|file| file.len() > mapped) {
+            let _ = self.file.set_len(mapped);
+        }
+    }
+
+    /// What it means that the file could not become `needed` bytes longer.
+    pub(super) fn not_extended(&self, needed: u64, error: io::Error) -> RegionError {
+        let path = self.path.clone();
+        match error.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT) => {
+                RegionError::NoSpaceToGrow { path, needed, available: medium::available_bytes(&self.file).unwrap_or(0) }
+            }
+            _ => RegionError::io(&self.path, "make the pool file longer", error),
+        }
+    }
+
     fn not_allocated(&self, error: io::Error) -> RegionError {
         match error.raw_os_error() {
             Some(libc::ENOSPC | libc::EDQUOT) => self.no_space(),
@@ -109,7 +150,7 @@ impl PoolFile {
     fn no_space(&self) -> RegionError {
         // What the failed attempt took is given back first, so that the number is the one to compare with.
         let _ = self.file.set_len(0);
-        let available = medium::available_bytes(&self.file);
+        let available = medium::available_bytes(&self.file).unwrap_or(0);
         RegionError::NoSpace { path: self.path.clone(), needed: self.len, available }
     }
 

@@ -96,6 +96,12 @@ impl Region {
     }
 
     #[cold]
+    pub(super) fn hooked_grow(&self, from: u64, to: u64, site: Site) -> io::Result<()> {
+        let apply = || self.raw_grow(from, to);
+        self.report(site, |hook, call| hook.grow(to, call, &mut { apply }), apply)
+    }
+
+    #[cold]
     #[track_caller]
     pub(super) fn hooked_read(&self, at: u64, len: u64, site: Site) -> Result<&[u8], MediaError> {
         self.check_range(at, len);

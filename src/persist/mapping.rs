@@ -1,18 +1,20 @@
-//! Address space: a file or anonymous memory, whole; from 2 MiB on at a boundary of 2 MiB.
+//! Address space: a file or anonymous memory, whole, with room behind it to grow into; from 2 MiB on at a boundary of 2 MiB.
 //!
 //! The boundary lets the kernel map huge pages: on DAX the file offset and the address must agree modulo 2 MiB.
 //! Anonymous regions below that size come from the heap, since tests make and drop thousands of them; so do all under
 //! Miri.
 //!
-//! Invariants: 1. `base..base + len` stays mapped as long as the [`Mapping`] lives, and nothing else is unmapped;
-//! 2. MAP_SHARED together with MAP_SYNC is never asked for: tmpfs ignores the flag without saying so.
+//! Invariants: 1. `base..base + len` stays mapped as long as the [`Mapping`] lives, and nothing else is unmapped but what lies in
+//! `base..base + reserved`, which is ours alone and of which the part behind `len` can be neither read nor written; 2. MAP_SHARED together with MAP_SYNC is never asked for: tmpfs ignores the flag without saying so.
 #![expect(unsafe_code, reason = "mmap")]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::fs::File;
 use std::io;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::base::sync::{Mutex, PoisonError};
 use pmem_emulation::MediaError;
 
 use super::poison::{self, Watch};
@@ -26,12 +28,18 @@ const HEAP_ALIGN_BYTES: usize = 4096;
 /// A mapped range, given back when dropped.
 pub(super) struct Mapping {
     base: NonNull<u8>,
-    len: usize,
+    len: AtomicUsize,
+    /// Bytes from `base` on that nobody else can have: all that there is to grow into.
+    reserved: AtomicUsize,
+    /// Taken by who grows it.
+    growing: Mutex<()>,
     from_heap: bool,
+    /// How it is mapped: protection and flags, for what comes to it later.
+    kind: (i32, i32),
     /// Set for files: what becomes of a SIGBUS in them. Ends before the mapping does.
     watch: Option<Watch>,
-    /// Bytes that the file had when it was mapped; behind them are zeros of our own.
-    file_len: usize,
+    /// Where the file ended that was mapped for looking at though it had been cut short; behind it are zeros of our own.
+    cut_at: Option<usize>,
 }
 
 // SAFETY: the mapping is memory, owned by the value and tied to no thread.
@@ -45,18 +53,43 @@ impl Mapping {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len
+        // Acquire: pairs with the Release in `grow`.
+        self.len.load(Ordering::Acquire)
     }
 
-    /// `len` bytes of zeros, at least 1, that live and die with the process.
-    pub(super) fn anonymous(len: usize) -> io::Result<Self> {
-        if len < ALIGN_BYTES || cfg!(miri) { Self::of_heap(len) } else { system::anonymous(len) }
+    /// How long it can get.
+    pub(super) fn reserved(&self) -> usize {
+        self.reserved.load(Ordering::Relaxed)
     }
 
-    /// The first `len` bytes of `file`, shared. With `sync` the kernel must promise MAP_SYNC, or refuse. A SIGBUS in it is handled as in a
-    /// scan until [`serve`](Self::serve) is called.
-    pub(super) fn of_file(file: &File, len: usize, writable: bool, sync: bool) -> io::Result<Self> {
-        system::of_file(file, len, writable, sync)
+    /// `len` bytes of zeros, at least 1, that live and die with the process. They can grow to about `reserve` bytes.
+    pub(super) fn anonymous(len: usize, reserve: usize) -> io::Result<Self> {
+        let most = len.max(reserve);
+        if most < ALIGN_BYTES || cfg!(miri) { Self::of_heap(len, most) } else { system::anonymous(len, most) }
+    }
+
+    /// The first `len` bytes of `file`, shared, with room to grow to `reserve` bytes, or less where the system grants less. With `sync` the
+    /// kernel must promise MAP_SYNC, or refuse. A SIGBUS in it is handled as in a scan until [`serve`](Self::serve) is called.
+    pub(super) fn of_file(file: &File, len: usize, reserve: usize, writable: bool, sync: bool) -> io::Result<Self> {
+        system::of_file(file, len, len.max(reserve), writable, sync)
+    }
+
+    /// Maps `to` bytes in the place of fewer: more of `file`, which has them, or zeros. When that fails it is as it was.
+    pub(super) fn grow(&self, file: Option<&File>, to: usize) -> io::Result<()> {
+        let _one = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let len = self.len();
+        if to <= len {
+            return Ok(());
+        }
+        if to > self.reserved() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        if !self.from_heap {
+            system::grow(self, file, len, to)?;
+        }
+        // Pairs with the Acquire in `len`: who learns of the new length finds it mapped and watched.
+        self.len.store(to, Ordering::Release);
+        Ok(())
     }
 
     /// As [`of_file`](Self::of_file), for reading, of a file that has only `file_len` of the `len` bytes: the rest reads as zeros and is
@@ -76,9 +109,11 @@ impl Mapping {
     pub(super) fn unreadable(&self, at: u64, len: u64) -> Vec<MediaError> {
         let pages = self.watch.as_ref().map_or_else(Vec::new, Watch::unreadable);
         let mut found = poison::stretches(&pages, at, len);
-        let (missing, end) = (at.max(self.file_len as u64), at.saturating_add(len));
-        if missing < end {
-            found.push(MediaError { at: missing, len: end - missing });
+        if let Some(cut_at) = self.cut_at {
+            let (missing, end) = (at.max(cut_at as u64), at.saturating_add(len));
+            if missing < end {
+                found.push(MediaError { at: missing, len: end - missing });
+            }
         }
         found
     }
@@ -90,17 +125,30 @@ impl Mapping {
         }
     }
 
-    /// Writes every dirty page of a mapped file to its medium and waits for it.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        if self.from_heap { Ok(()) } else { system::sync(self) }
+    /// Writes the dirty pages of `at..at + len`, a range inside a mapped file, to its medium and waits for them and for the file's length.
+    pub(super) fn sync(&self, at: usize, len: usize) -> io::Result<()> {
+        if self.from_heap { Ok(()) } else { system::sync(self, at, len) }
     }
 
-    fn of_heap(len: usize) -> io::Result<Self> {
+    fn of_heap(len: usize, reserved: usize) -> io::Result<Self> {
         assert!(len > 0, "the region checks that it has a length");
         // SAFETY: the layout has a length.
-        let base = unsafe { alloc_zeroed(heap_layout(len)?) };
+        let base = unsafe { alloc_zeroed(heap_layout(reserved)?) };
         let base = NonNull::new(base).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { base, len, from_heap: true, watch: None, file_len: len })
+        Ok(Self::new(base, len, reserved, true))
+    }
+
+    fn new(base: NonNull<u8>, len: usize, reserved: usize, from_heap: bool) -> Self {
+        Self {
+            base,
+            len: AtomicUsize::new(len),
+            reserved: AtomicUsize::new(reserved),
+            growing: Mutex::new(()),
+            from_heap,
+            kind: (0, 0),
+            watch: None,
+            cut_at: None,
+        }
     }
 }
 
@@ -109,11 +157,11 @@ impl Drop for Mapping {
         // The address may be somebody else's as soon as it is unmapped.
         drop(self.watch.take());
         if self.from_heap {
-            let layout = heap_layout(self.len).expect("it was good for the allocation");
+            let layout = heap_layout(self.reserved()).expect("it was good for the allocation");
             // SAFETY: allocated in `of_heap` with this layout, and not used after.
             unsafe { dealloc(self.base.as_ptr(), layout) };
         } else {
-            system::unmap(self.base.as_ptr(), self.len);
+            system::unmap(self.base.as_ptr(), self.reserved());
         }
     }
 }
@@ -129,23 +177,23 @@ mod system {
 
     use super::*;
 
-    pub(super) fn of_file(file: &File, len: usize, writable: bool, sync: bool) -> io::Result<Mapping> {
+    pub(super) fn of_file(file: &File, len: usize, most: usize, writable: bool, sync: bool) -> io::Result<Mapping> {
         let flags = if sync { libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC } else { libc::MAP_SHARED };
         let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
-        probe(protection, flags, file.as_raw_fd())?;
-        let mapping = map(len, protection, flags, file.as_raw_fd())?;
+        probe((protection, flags), file.as_raw_fd(), 0, page_bytes())?;
+        let mapping = map(len, most, (protection, flags), file.as_raw_fd())?;
         Ok(watched(mapping))
     }
 
     fn watched(mut mapping: Mapping) -> Mapping {
-        let len = mapping.len.next_multiple_of(page_bytes());
+        let len = mapping.len().next_multiple_of(page_bytes());
         mapping.watch = Watch::new(mapping.base.as_ptr(), len, page_bytes());
         mapping
     }
 
     pub(super) fn of_short_file(file: &File, file_len: usize, len: usize) -> io::Result<Mapping> {
-        let mut mapping = map(len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd())?;
-        mapping.file_len = file_len;
+        let mut mapping = map(len, len, (libc::PROT_READ, libc::MAP_SHARED), file.as_raw_fd())?;
+        mapping.cut_at = Some(file_len);
         let there = file_len.next_multiple_of(page_bytes());
         if there < len {
             let behind = mapping.base.as_ptr().wrapping_add(there).cast();
@@ -159,11 +207,11 @@ mod system {
         Ok(watched(mapping))
     }
 
-    /// Whether the kernel maps this file in this way at all: asked where a refusal (MAP_SYNC without DAX is an ordinary one) costs no reservation.
-    fn probe(protection: i32, flags: i32, file: RawFd) -> io::Result<()> {
-        let len = page_bytes();
+    /// Whether the kernel maps this in this way at all: asked where a refusal (MAP_SYNC without DAX is an ordinary one) costs no reservation.
+    fn probe((protection, flags): (i32, i32), file: RawFd, at: usize, len: usize) -> io::Result<()> {
+        let at = file_offset(at)?;
         // SAFETY: asks for fresh address space; touches nothing that exists.
-        let mapped = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, file, 0) };
+        let mapped = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, file, at) };
         if mapped == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -171,30 +219,78 @@ mod system {
         Ok(())
     }
 
-    pub(super) fn anonymous(len: usize) -> io::Result<Mapping> {
-        map(len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
+    pub(super) fn anonymous(len: usize, most: usize) -> io::Result<Mapping> {
+        map(len, most, (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS), -1)
     }
 
-    fn map(len: usize, protection: i32, flags: i32, file: RawFd) -> io::Result<Mapping> {
-        let mapping = reserve(len)?;
-        let base = mapping.base.as_ptr().cast();
-        // SAFETY: MAP_FIXED replaces exactly the range that `reserve` took for this value (invariant 1).
-        let mapped = unsafe { libc::mmap(base, len, protection, flags | libc::MAP_FIXED, file, 0) };
+    fn map(len: usize, most: usize, kind: (i32, i32), file: RawFd) -> io::Result<Mapping> {
+        let mut mapping = reserve(len, most)?;
+        mapping.kind = kind;
+        map_part(&mapping, 0, len, file)?;
+        Ok(mapping)
+    }
+
+    /// Maps bytes `from..to` of a mapping, from a page boundary on, in the place of their reservation.
+    fn map_part(mapping: &Mapping, from: usize, to: usize, file: RawFd) -> io::Result<()> {
+        let (protection, flags) = mapping.kind;
+        let at = file_offset(if file < 0 { 0 } else { from })?;
+        let start = mapping.base.as_ptr().wrapping_add(from);
+        // SAFETY: MAP_FIXED replaces a part of what is reserved for this mapping and not in use yet (invariant 1).
+        let mapped = unsafe { libc::mmap(start.cast(), to - from, protection, flags | libc::MAP_FIXED, file, at) };
         if mapped == libc::MAP_FAILED {
             let error = io::Error::last_os_error();
             // The kernel may have taken the reservation away before it refused. The range may be another thread's by now, and giving it
-            // back would unmap that: rather lose the address space.
-            std::mem::forget(mapping);
+            // back would unmap that: rather lose the address space. What is behind it is still ours, and of no use.
+            let (behind, reserved) = (to.next_multiple_of(page_bytes()), mapping.reserved());
+            mapping.reserved.store(from, Ordering::Relaxed);
+            unmap(mapping.base.as_ptr().wrapping_add(behind), reserved - behind);
             return Err(error);
         }
         // Huge pages save address-translation misses. A hint: file systems that have none say so, and that is fine.
         // SAFETY: advice about our own mapping, which changes no byte.
-        unsafe { libc::madvise(base, len, libc::MADV_HUGEPAGE) };
-        Ok(mapping)
+        unsafe { libc::madvise(start.cast(), to - from, libc::MADV_HUGEPAGE) };
+        Ok(())
+    }
+
+    pub(super) fn grow(mapping: &Mapping, file: Option<&File>, len: usize, to: usize) -> io::Result<()> {
+        // The rest of a last page that was not full is mapped already.
+        let (from, end) = (len.next_multiple_of(page_bytes()), to.next_multiple_of(page_bytes()));
+        if from < end {
+            let file = file.map_or(-1, AsRawFd::as_raw_fd);
+            let (at, asked) = if file < 0 { (0, end - from) } else { (from, page_bytes()) };
+            probe(mapping.kind, file, at, asked)?;
+            map_part(mapping, from, end, file)?;
+            if let Some(watch) = &mapping.watch {
+                watch.grow(end);
+            }
+        }
+        Ok(())
+    }
+
+    fn file_offset(at: usize) -> io::Result<libc::off_t> {
+        libc::off_t::try_from(at).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))
+    }
+
+    /// Reserves `most` bytes for a mapping of `len`. Where the system refuses so much it is half, or a quarter, ..., but `len` at least; and of
+    /// what it then grants one more half is left to others.
+    fn reserve(len: usize, most: usize) -> io::Result<Mapping> {
+        let mut wanted = most;
+        // Ends: `wanted` comes down to `len`.
+        let base = loop {
+            match reserve_exactly(wanted) {
+                Ok(base) => break base,
+                Err(error) if wanted == len => return Err(error),
+                Err(_) => wanted = len.max(wanted / 2),
+            }
+        };
+        let in_pages = |bytes: usize| bytes.next_multiple_of(page_bytes());
+        let kept = in_pages(if wanted < most { len.max(wanted / 2) } else { wanted });
+        unmap(base.as_ptr().wrapping_add(kept), in_pages(wanted) - kept);
+        Ok(Mapping::new(base, len, kept, false))
     }
 
     /// Takes `len` bytes of aligned address space with nothing behind them.
-    fn reserve(len: usize) -> io::Result<Mapping> {
+    fn reserve_exactly(len: usize) -> io::Result<NonNull<u8>> {
         let padded = len.checked_add(ALIGN_BYTES).ok_or(io::ErrorKind::OutOfMemory)?;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: asks for fresh address space; touches nothing that exists.
@@ -208,8 +304,7 @@ mod system {
         let base = start.wrapping_add(skip);
         unmap(start, skip);
         unmap(base.wrapping_add(kept), padded.next_multiple_of(page_bytes()) - skip - kept);
-        let base = NonNull::new(base).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Mapping { base, len, from_heap: false, watch: None, file_len: len })
+        NonNull::new(base).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
     pub(super) fn populate(mapping: &Mapping, at: usize, len: usize) {
@@ -221,9 +316,13 @@ mod system {
         }
     }
 
-    pub(super) fn sync(mapping: &Mapping) -> io::Result<()> {
-        // SAFETY: concerns this mapping only and changes no byte.
-        let result = unsafe { libc::msync(mapping.base.as_ptr().cast(), mapping.len, libc::MS_SYNC) };
+    pub(super) fn sync(mapping: &Mapping, at: usize, len: usize) -> io::Result<()> {
+        let start = at - at % page_bytes();
+        // SAFETY: concerns a range inside this mapping, as the caller checked, and changes no byte.
+        let result = unsafe {
+            let start_address = mapping.base.as_ptr().add(start).cast();
+            libc::msync(start_address, at + len - start, libc::MS_SYNC)
+        };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
@@ -247,7 +346,13 @@ mod system {
 mod system {
     use super::*;
 
-    pub(super) fn of_file(_file: &File, _len: usize, _writable: bool, _sync: bool) -> io::Result<Mapping> {
+    pub(super) fn of_file(
+        _file: &File,
+        _len: usize,
+        _most: usize,
+        _writable: bool,
+        _sync: bool,
+    ) -> io::Result<Mapping> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -255,13 +360,17 @@ mod system {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub(super) fn anonymous(len: usize) -> io::Result<Mapping> {
-        Mapping::of_heap(len)
+    pub(super) fn anonymous(len: usize, most: usize) -> io::Result<Mapping> {
+        Mapping::of_heap(len, most)
+    }
+
+    pub(super) fn grow(_mapping: &Mapping, _file: Option<&File>, _len: usize, _to: usize) -> io::Result<()> {
+        Ok(())
     }
 
     pub(super) fn populate(_mapping: &Mapping, _at: usize, _len: usize) {}
 
-    pub(super) fn sync(_mapping: &Mapping) -> io::Result<()> {
+    pub(super) fn sync(_mapping: &Mapping, _at: usize, _len: usize) -> io::Result<()> {
         Ok(())
     }
 
@@ -275,7 +384,7 @@ mod tests {
     #[test]
     fn anonymous_memory_is_aligned_and_zero() {
         for len in [1, 4096, 4097, ALIGN_BYTES - 1, ALIGN_BYTES, 3 << 20] {
-            let mapping = Mapping::anonymous(len).unwrap();
+            let mapping = Mapping::anonymous(len, 0).unwrap();
             // SAFETY: the mapping lives, and nobody writes to it.
             let bytes = unsafe { std::slice::from_raw_parts(mapping.base().as_ptr(), mapping.len()) };
             assert_eq!(bytes.len(), len);
@@ -287,6 +396,6 @@ mod tests {
 
     #[test]
     fn an_impossible_length_is_an_error() {
-        assert!(Mapping::anonymous(usize::MAX - 4096).is_err());
+        assert!(Mapping::anonymous(usize::MAX - 4096, 0).is_err());
     }
 }

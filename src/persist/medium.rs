@@ -82,9 +82,10 @@ pub(super) fn is_memory_backed(file: &File) -> io::Result<bool> {
 /// `RAMFS_MAGIC` of linux/magic.h.
 const RAMFS_MAGIC: u32 = 0x8584_58f6;
 
-/// Bytes that the file system of `file` has free for us; 0 when it does not say.
-pub(super) fn available_bytes(file: &File) -> u64 {
-    statfs(file).map_or(0, |stat| stat.f_bavail.saturating_mul(u64::try_from(stat.f_bsize).unwrap_or(0)))
+/// Bytes that the file system of `file` has free for us; `None` when it does not say, as one without a limit.
+pub(super) fn available_bytes(file: &File) -> Option<u64> {
+    let stat = statfs(file).ok().filter(|stat| stat.f_blocks > 0)?;
+    Some(stat.f_bavail.saturating_mul(u64::try_from(stat.f_bsize).unwrap_or(0)))
 }
 
 fn statfs(file: &File) -> io::Result<libc::statfs> {

@@ -20,8 +20,8 @@
 //! 2. Only this folder holds the region's raw pointer.
 //! 3. A range is written only while nobody holds a slice of it from [`Region::read`]: the log writes only to room that
 //!    it has reserved and that no reader can have an address of. This is the one thing the types do not enforce.
-//! 4. A mapped file keeps its length, and all of its blocks are allocated, while it is mapped: it is locked against
-//!    other servers, and `fallocate` ran at creation. So no access ends in SIGBUS for want of space. Where the medium fails, or somebody
+//! 4. A mapped file is never shortened, and all of its blocks are allocated, while it is mapped: it is locked against
+//!    other servers, and `fallocate` ran at creation and whenever it grew. So no access ends in SIGBUS for want of space. Where the medium fails, or somebody
 //!    cuts the file short all the same, SIGBUS is met by the handler in `poison`.
 
 mod access;

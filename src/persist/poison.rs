@@ -14,7 +14,7 @@
 //!
 //! 1. The handler does only what is safe in a signal handler: atomics, `mmap`, `sigaction`, `raise`, `write`, `abort`. It allocates nothing and takes no lock.
 //! 2. Slots are static and never freed, so that the handler may look at any of them at any time. A slot's range is set before its base, and a
-//!    slot whose base is [`FREE`] or [`CLAIMED`] matches no address.
+//!    slot whose base is [`FREE`] or [`CLAIMED`] matches no address. A range only gets longer while its base is set.
 //! 3. A page is replaced only in a mapping that is being scanned, by one that cannot be written: the zeros hide no write.
 #![expect(unsafe_code, reason = "a signal handler")]
 
@@ -95,6 +95,11 @@ impl Watch {
         // Pairs with the Acquire in `offset_of`.
         slot.base.store(base as usize, Ordering::Release);
         Some(Self(slot))
+    }
+
+    /// The mapping has `len` bytes by now, whole pages, before anybody is told of the new ones.
+    pub(super) fn grow(&self, len: usize) {
+        self.0.len.store(len, Ordering::Relaxed);
     }
 
     /// From here on an unreadable place ends the process.

@@ -7,7 +7,7 @@ use std::panic::Location;
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pmem_emulation::{Hook, MediaError};
 
@@ -46,6 +46,9 @@ pub struct RegionOptions {
     /// Length from which [`Region::write`] goes round the cache, [`NT_THRESHOLD_BYTES`] by default. Media without a
     /// flush never do.
     pub nt_threshold_bytes: Option<u64>,
+    /// Address space to set aside, so that the region can [`grow`](Region::grow) to so many bytes; less where the system refuses so much, and
+    /// the region's length at least. Costs no memory.
+    pub reserve_bytes: u64,
 }
 
 impl fmt::Debug for RegionOptions {
@@ -54,6 +57,7 @@ impl fmt::Debug for RegionOptions {
             .field("hook", &self.hook.is_some())
             .field("flush", &self.flush)
             .field("nt_threshold_bytes", &self.nt_threshold_bytes)
+            .field("reserve_bytes", &self.reserve_bytes)
             .finish()
     }
 }
@@ -62,14 +66,14 @@ impl fmt::Debug for RegionOptions {
 pub struct Region {
     pub(super) base: NonNull<u8>,
     /// Reads that end at or before this take the short path: all of the region, or 0 with a hook.
-    pub(super) plain_read_end: u64,
+    plain_read_end: AtomicU64,
     /// Writes that end at or before this take the short path: 0 with a hook or when read-only.
-    pub(super) plain_write_end: u64,
+    plain_write_end: AtomicU64,
     pub(super) hook: Option<Arc<dyn Hook>>,
     pub(super) instruction: FlushInstruction,
     pub(super) fences: bool,
     pub(super) nt_threshold: u64,
-    pub(super) len: u64,
+    len: AtomicU64,
     pub(super) writable: bool,
     medium: Medium,
     granularity: Granularity,
@@ -174,7 +178,9 @@ impl Region {
 
     fn of_memory(len: u64, image: &[u8], options: &RegionOptions) -> Result<Self, RegionError> {
         let addressable = address_len(len)?;
-        let mapping = Asked(options.hook.clone()).before("mmap").and_then(|()| Mapping::anonymous(addressable));
+        let reserve = reserve_len(options);
+        let mapping =
+            Asked(options.hook.clone()).before("mmap").and_then(|()| Mapping::anonymous(addressable, reserve));
         let mapping = mapping.map_err(|source| RegionError::NoMemory { needed: len, source })?;
         debug_assert!(image.len() <= mapping.len());
         // SAFETY: the image is no longer than the mapping, which is new, so nobody else has it.
@@ -189,7 +195,7 @@ impl Region {
         writable: bool,
         options: &RegionOptions,
     ) -> Result<Self, (PoolFile, RegionError)> {
-        let mapped = map_file(&file, len, writable)
+        let mapped = map_file(&file, len, reserve_len(options), writable)
             .map_err(|source| RegionError::io(file.path(), "map the pool", source))
             .and_then(|(mapping, medium)| Ok((mapping, medium, choose_instruction(options.flush, medium)?)));
         match mapped {
@@ -215,8 +221,8 @@ impl Region {
         let plain_read_end = if options.hook.is_some() { 0 } else { len };
         let region = Self {
             base: mapping.base(),
-            plain_read_end,
-            plain_write_end: if writable { plain_read_end } else { 0 },
+            plain_read_end: AtomicU64::new(plain_read_end),
+            plain_write_end: AtomicU64::new(if writable { plain_read_end } else { 0 }),
             hook: options.hook.clone(),
             instruction,
             fences,
@@ -225,7 +231,7 @@ impl Region {
                 _ if !fences && options.hook.is_none() => u64::MAX,
                 chosen => chosen.unwrap_or(NT_THRESHOLD_BYTES),
             },
-            len,
+            len: AtomicU64::new(len),
             writable,
             medium,
             granularity: match medium {
@@ -243,15 +249,35 @@ impl Region {
         region
     }
 
-    /// Length in bytes, at least 1.
+    /// Length in bytes, at least 1. It may grow, and never shrinks.
     #[inline]
     pub fn len(&self) -> u64 {
-        self.len
+        // Acquire: pairs with the Release in `raw_grow`.
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// The length that it can grow to.
+    pub fn reserved_bytes(&self) -> u64 {
+        self.mapping.reserved() as u64
+    }
+
+    /// Where the short path of reading ends.
+    #[inline(always)]
+    pub(super) fn plain_read_end(&self) -> u64 {
+        // Relaxed: whoever has an address behind a former end got it from someone who had seen the new one.
+        self.plain_read_end.load(Ordering::Relaxed)
+    }
+
+    /// Where the short path of writing ends.
+    #[inline(always)]
+    pub(super) fn plain_write_end(&self) -> u64 {
+        // Relaxed: as above.
+        self.plain_write_end.load(Ordering::Relaxed)
     }
 
     /// Always `false`: a region has at least one byte.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// What the bytes lie on.
@@ -314,11 +340,75 @@ impl Region {
     pub(super) fn raw_sync(&self) -> io::Result<()> {
         match &self.file {
             Some(file) if self.writable && self.medium == Medium::File => {
-                self.mapping.sync()?;
+                self.mapping.sync(0, self.mapping.len())?;
                 file.file().sync_data()
             }
             _ => Ok(()),
         }
+    }
+
+    /// As [`sync`](Self::sync), of `at..at + len` only. A hook is not told.
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync).
+    ///
+    /// # Panics
+    /// When the range is not inside the region.
+    #[track_caller]
+    pub fn sync_range(&self, at: u64, len: u64) -> io::Result<()> {
+        self.check_range(at, len);
+        match &self.file {
+            Some(file) if self.writable && self.medium == Medium::File && len > 0 => {
+                file.asked().before("msync").and_then(|()| self.mapping.sync(at as usize, len as usize))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the region at least `to` bytes long without moving it, and allocates the bytes from `from` on: those behind its former end are zeros. Durable on
+    /// return; what is written there afterwards is as durable as elsewhere. Others may use the region meanwhile. Takes as long as the file system
+    /// needs to allocate: some 0.1 ms for a MiB in `tmpfs`, less on disks.
+    ///
+    /// # Errors
+    /// No space, or no address space: the region is as it was. The file may be longer then, by bytes that nobody uses.
+    ///
+    /// # Panics
+    /// When the region is read-only, or `from` is behind its end.
+    #[track_caller]
+    pub fn grow(&self, from: u64, to: u64) -> Result<(), RegionError> {
+        self.check_write(from, 0);
+        if to > self.reserved_bytes() {
+            return Err(RegionError::NotReserved { needed: to, reserved: self.reserved_bytes() });
+        }
+        let grown = self.hooked_grow(from, to.max(self.len()), Location::caller());
+        grown.map_err(|source| match &self.file {
+            Some(file) => file.not_extended(to.saturating_sub(from), source),
+            None => RegionError::NoMemory { needed: to, source },
+        })
+    }
+
+    /// Extends the file, maps what is new, has the file's length durable, and only then lets anybody use it.
+    pub(super) fn raw_grow(&self, from: u64, to: u64) -> io::Result<()> {
+        let (former, file) = (self.mapping.len() as u64, self.file.as_ref());
+        let asked = Asked(self.hook.clone());
+        if let Some(file) = file.filter(|_| from < to) {
+            file.extend(from, to, former)?;
+        }
+        let mapped = asked.before("mmap").and_then(|()| self.mapping.grow(file.map(PoolFile::file), to as usize));
+        if let Err(error) = mapped {
+            file.iter().for_each(|file| file.cut_back(former));
+            return Err(error);
+        }
+        if let Some(file) = file.filter(|_| self.medium != Medium::Tmpfs && from < to) {
+            // Of this range, not of the whole file: what else is dirty in the page cache can wait.
+            file.asked().before("msync").and_then(|()| self.mapping.sync(from as usize, (to - from) as usize))?;
+        }
+        self.len.fetch_max(to, Ordering::Release);
+        if self.hook.is_none() {
+            self.plain_read_end.fetch_max(to, Ordering::Relaxed);
+            self.plain_write_end.fetch_max(to, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Has the pages of `at..at + len` ready for writing before they are needed, as far as the kernel can.
@@ -346,7 +436,7 @@ impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Region")
             .field("path", &self.path())
-            .field("len", &self.len)
+            .field("len", &self.len())
             .field("medium", &self.medium)
             .field("flush", &self.instruction)
             .finish_non_exhaustive()
@@ -361,12 +451,18 @@ fn address_len(len: u64) -> Result<usize, RegionError> {
     }
 }
 
+/// How much address space the options ask for.
+fn reserve_len(options: &RegionOptions) -> usize {
+    usize::try_from(options.reserve_bytes).unwrap_or(usize::MAX).min(isize::MAX as usize)
+}
+
 /// Maps `file` and tells what it lies on.
-fn map_file(file: &PoolFile, len: usize, writable: bool) -> io::Result<(Mapping, Medium)> {
+fn map_file(file: &PoolFile, len: usize, reserve: usize, writable: bool) -> io::Result<(Mapping, Medium)> {
     // Asked first, so that no kernel's leniency about MAP_SYNC can make tmpfs look persistent.
     file.asked().before("fstatfs")?;
     let medium = if medium::is_memory_backed(file.file())? { Medium::Tmpfs } else { Medium::File };
-    let map = |sync| file.asked().before("mmap").and_then(|()| Mapping::of_file(file.file(), len, writable, sync));
+    let map =
+        |sync| file.asked().before("mmap").and_then(|()| Mapping::of_file(file.file(), len, reserve, writable, sync));
     // A build that cannot write lines back must not call anything `dax`.
     if flush::CAN_FLUSH && medium == Medium::File {
         match map(true) {
