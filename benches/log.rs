@@ -52,6 +52,7 @@ impl Log {
         let options = PoolOptions {
             path: dir.as_ref().map(|dir| dir.path().join("pool")),
             bytes: POOL_BYTES,
+            max_bytes: 0,
             segment_bytes: Some(SEGMENT_BYTES),
             stripes: 1 << 12,
             now_ms: 0,

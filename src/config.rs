@@ -108,6 +108,9 @@ pub struct ServeArgs {
     /// The size of a pool that is made: 512mb, 4gb, ... [default: 1gb].
     #[arg(long, value_name = "SIZE")]
     pool_size: Option<String>,
+    /// The size that the pool may grow to while it is used [default: 0, none beyond its own].
+    #[arg(long, value_name = "SIZE")]
+    pool_max_size: Option<String>,
     /// What to do about a damaged pool: refuse to start, or go on with all that is intact [default: refuse].
     #[arg(long, value_name = "refuse|salvage")]
     pool_damage: Option<String>,
@@ -155,6 +158,7 @@ impl ServeArgs {
             ("port", self.port.clone()),
             ("pool", self.pool.clone()),
             ("pool-size", self.pool_size.clone()),
+            ("pool-max-size", self.pool_max_size.clone()),
             ("pool-damage", self.pool_damage.clone()),
             ("medium", self.medium.clone()),
             ("emulate-latency", self.emulate_latency.clone()),
@@ -234,6 +238,9 @@ pub enum ConfigError {
 /// Stripes of a new pool: enough that writers of different keys hardly ever meet, in 64 bytes each.
 const STRIPES: u32 = 1 << 12;
 
+/// Address space that is set aside for the pool in any case, so that CONFIG SET pool-max-size can raise its limit: 1 TiB of 128.
+const ROOM_TO_GROW_BYTES: u64 = 1 << 40;
+
 /// How deep files may include others.
 const MAX_INCLUDES: usize = 16;
 
@@ -303,11 +310,14 @@ impl Config {
     /// [`ConfigError::BadFlag`] for a value that only shows here to be of no use.
     pub fn store_options(&self, now_ms: u64) -> Result<StoreOptions, ConfigError> {
         let in_memory = self.text("medium") == "dram";
-        let region = RegionOptions { hook: self.latency_hook()?, ..RegionOptions::default() };
+        let max_bytes = self.number("pool-max-size");
+        let reserve_bytes = max_bytes.max(ROOM_TO_GROW_BYTES);
+        let region = RegionOptions { hook: self.latency_hook()?, reserve_bytes, ..RegionOptions::default() };
         Ok(StoreOptions {
             pool: PoolOptions {
                 path: (!in_memory).then(|| PathBuf::from(self.text("pool"))),
                 bytes: self.number("pool-size"),
+                max_bytes,
                 segment_bytes: None,
                 stripes: STRIPES,
                 now_ms,
@@ -429,6 +439,15 @@ mod tests {
         assert_eq!(config.number("maxclients"), 5);
         assert_eq!(config.number("pool-size"), 2 << 30);
         assert_eq!(config.number("databases"), 16);
+    }
+
+    #[test]
+    fn a_pool_has_room_to_grow_in_any_case_and_as_much_as_it_may_use() {
+        let pool = |flags: &[&str]| load("", flags).unwrap().store_options(0).unwrap().pool;
+        assert_eq!((pool(&[]).max_bytes, pool(&[]).region.reserve_bytes), (0, 1 << 40));
+        let large = pool(&["--pool-max-size", "4096gb"]);
+        assert_eq!((large.bytes, large.max_bytes, large.region.reserve_bytes), (1 << 30, 1 << 42, 1 << 42));
+        assert!(load("pool-max-size 20000gb\n", &[]).is_err(), "16 TiB is the most");
     }
 
     #[test]

@@ -24,6 +24,7 @@ fn options() -> StoreOptions {
     let pool = PoolOptions {
         path: None,
         bytes: 8192 + 6 * 4096,
+        max_bytes: 0,
         segment_bytes: Some(4096),
         stripes: 4,
         now_ms: NOW_MS,

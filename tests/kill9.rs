@@ -133,7 +133,9 @@ struct Trial {
 impl Trial {
     /// A server on a new pool; some are killed while they are making it.
     fn new(place: &Storage, rng: &mut Rng) -> Self {
-        let mut server = Server::under_test(env!("CARGO_BIN_EXE_fencepost"), place, &["--pool-size", "1gb"]);
+        // Small to begin with, so that many kills come while it grows.
+        let sizes = ["--pool-size", "8mb", "--pool-max-size", "1gb"];
+        let mut server = Server::under_test(env!("CARGO_BIN_EXE_fencepost"), place, &sizes);
         let (_quiet, silence) = mpsc::channel();
         for _ in 0..rng.below(4) {
             server.spawn();

@@ -17,6 +17,7 @@ fn recorded_store() -> (Store, Arc<Recorder>) {
     let pool = PoolOptions {
         path: None,
         bytes: 8192 + 24 * 4096,
+        max_bytes: 0,
         segment_bytes: Some(4096),
         stripes: 4,
         now_ms: NOW_MS,

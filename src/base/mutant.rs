@@ -50,6 +50,10 @@ mutants! {
     OlderSuperblockWins = "older-superblock-wins",
     /// The superblock of a new pool is written before the segment headers are durable.
     CreationUnordered = "creation-unordered",
+    /// The superblock speaks of a grown pool's new segments before their headers are written.
+    GrowthSuperblockFirst = "growth-superblock-first",
+    /// New segments are used without the superblock saying that the pool has grown.
+    GrowthNotRecorded = "growth-not-recorded",
     /// A segment's new incarnation is not made durable before it is appended to.
     OpeningNotPersisted = "opening-not-persisted",
     /// A segment's state word is stored before its seal word.

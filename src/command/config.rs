@@ -1,6 +1,6 @@
 //! CONFIG: reading and turning the knobs of [`super::settings`].
 
-use super::settings::{SETTINGS, file};
+use super::settings::{SETTINGS, SettingSpec, file};
 use super::{Arity, CommandError, CommandSpec, Ctx, Flags, Group, KeySpec, container, glob, help};
 use crate::protocol::Args;
 
@@ -105,8 +105,27 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Err(CommandError::arity("config|set"));
     }
     let pairs: Vec<(&[u8], &[u8])> = (2..args.len()).step_by(2).map(|at| (args.at(at), args.at(at + 1))).collect();
-    ctx.shared.settings.set(&pairs).map_err(|error| CommandError::new(format!("ERR {error}")))?;
+    let set = ctx.shared.settings.set_if(&pairs, |spec, value| check_pool_max(ctx, spec, value));
+    set.map_err(|error| CommandError::new(format!("ERR {error}")))?;
+    if pairs.iter().any(|(name, _)| name.eq_ignore_ascii_case(POOL_MAX_SIZE.as_bytes())) {
+        ctx.store.set_pool_max_bytes(ctx.shared.settings.pool_max_bytes());
+    }
     ctx.reply.ok();
+    Ok(())
+}
+
+/// The setting that only the pool can judge.
+const POOL_MAX_SIZE: &str = "pool-max-size";
+
+/// Whether the pool could grow so far. Not known before it is open; it then grows as far as it can.
+fn check_pool_max(ctx: &Ctx<'_>, spec: &SettingSpec, value: &[u8]) -> Result<(), String> {
+    let limit = ctx.store.pool().growth_limit();
+    let wanted = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
+    if spec.name == POOL_MAX_SIZE && !ctx.loading && wanted.is_some_and(|wanted| wanted > limit) {
+        return Err(format!(
+            "this server has set address space aside for a pool of {limit} bytes; to go beyond restart it with --pool-max-size"
+        ));
+    }
     Ok(())
 }
 

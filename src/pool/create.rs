@@ -1,11 +1,12 @@
 //! Making a pool and opening one.
 
+use super::demand::Demand;
 use super::flow::Flows;
-use super::format::{MAX_DATABASES, SEGMENT_BYTES_RANGE, SUPERBLOCK_BYTES, Superblock, seal_word, state_word};
+use super::format::{MAX_DATABASES, SEGMENT_BYTES_RANGE, SUPERBLOCK_BYTES, Superblock};
+use super::grow::{MAX_POOL_BYTES, write_free_headers};
 use super::segments::Segments;
 use super::superblock::{mend_pair, read_pair, write_copy};
 use super::{Pool, PoolError};
-use crate::base::SegmentId;
 use crate::base::mutant::{self, Mutant};
 use crate::base::sync::Mutex;
 use crate::persist::{Region, RegionOptions};
@@ -20,7 +21,9 @@ pub struct PoolOptions {
     pub path: Option<PathBuf>,
     /// Size of a new pool in bytes.
     pub bytes: u64,
-    /// Segment size of a new pool in bytes, a power of two; `None` chooses by the pool's size.
+    /// The size in bytes that the pool is meant to grow to; 0, or anything below its own size, for no growth.
+    pub max_bytes: u64,
+    /// Segment size of a new pool in bytes, a power of two; `None` chooses by both sizes.
     pub segment_bytes: Option<u64>,
     /// Stripes of a new pool, a power of two.
     pub stripes: u32,
@@ -54,20 +57,26 @@ fn random_bytes() -> Result<[u8; 32], PoolError> {
     Ok(bytes)
 }
 
-/// A segment size for a pool of `bytes`: about 128 segments, from 256 KiB to 8 MiB each.
-fn default_segment_bytes(bytes: u64) -> u64 {
-    (bytes / 128).next_power_of_two().clamp(256 << 10, 8 << 20)
+/// Smallest and largest segments that are chosen without being asked for, in bytes.
+const DEFAULT_SEGMENT_BYTES: (u64, u64) = (256 << 10, 8 << 20);
+
+/// A segment size for a pool of `bytes` that may grow to `max_bytes`: about 128 segments then, but 16 to start with, from 256 KiB to 8 MiB each.
+fn default_segment_bytes(bytes: u64, max_bytes: u64) -> u64 {
+    let (least, most) = DEFAULT_SEGMENT_BYTES;
+    // One more than 16 for what lies in front of the segments.
+    let to_start_with = 1 << (bytes / 17).max(1).ilog2();
+    (bytes.max(max_bytes) / 128).next_power_of_two().min(to_start_with).clamp(least, most)
 }
 
 impl PoolOptions {
     /// The superblock of a new pool. `identity` is its UUID and the key of its hash.
     fn plan(&self, identity: [u8; 32]) -> Result<Superblock, PoolError> {
         let fault = |why| PoolError::Size { bytes: self.bytes, why };
-        let segment_bytes = self.segment_bytes.unwrap_or_else(|| default_segment_bytes(self.bytes));
+        let segment_bytes = self.segment_bytes.unwrap_or_else(|| default_segment_bytes(self.bytes, self.max_bytes));
         if !segment_bytes.is_power_of_two() || !SEGMENT_BYTES_RANGE.contains(&segment_bytes) {
             return Err(fault("its segment size is not a power of two from 4 KiB to 256 MiB"));
         }
-        if self.bytes > 1 << 44 {
+        if self.bytes > MAX_POOL_BYTES {
             return Err(fault("the largest is 16 TiB"));
         }
         // Segments of 2 MiB and more start on a huge page of the mapping.
@@ -143,13 +152,7 @@ impl Pool {
 
     /// Writes headers and superblocks of an empty pool. Durable on return.
     fn format(region: Region, mut superblock: Superblock) -> Pool {
-        for number in 0..superblock.segment_count {
-            let id = SegmentId(number);
-            let at = superblock.data_offset + u64::from(number) * superblock.segment_bytes;
-            region.store_u64(at + 8, seal_word(&superblock.uuid, id, 0, 0));
-            region.store_u64(at, state_word(&superblock.uuid, id, 0));
-            region.flush(at, 16);
-        }
+        write_free_headers(&region, &superblock, 0..superblock.segment_count);
         // The superblock says "pool": everything it speaks of must be durable first.
         if !mutant::active(Mutant::CreationUnordered) {
             region.fence();
@@ -215,6 +218,23 @@ impl Pool {
             superblock: Mutex::new(superblock),
             segments,
             flows: Flows::default(),
+            growing: Mutex::new(()),
+            demand: Demand::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_suit_what_the_pool_is_to_grow_to_and_what_it_starts_with() {
+        let chosen = |mib: u64, max_mib: u64| default_segment_bytes(mib << 20, max_mib << 20) >> 10;
+        assert_eq!((chosen(4, 0), chosen(64, 0), chosen(1024, 0), chosen(1 << 20, 0)), (256, 512, 8192, 8192));
+        assert_eq!(chosen(1024, 1 << 20), 8192, "many in any case");
+        assert_eq!(chosen(64, 1 << 20), 2048, "31 to start with");
+        assert_eq!(chosen(4, 64), 256);
+        assert_eq!(chosen(64, 4), 512, "a maximum below the size is none");
     }
 }

@@ -65,6 +65,9 @@ pub enum PoolError {
         /// Why not.
         why: &'static str,
     },
+    /// The pool was to grow, and the headers of its new segments could not be synced to the disk. It goes on as it is.
+    #[error("syncing the new end of the pool failed: {0}")]
+    NotSynced(#[source] std::io::Error),
     /// The system gave no randomness.
     #[error("reading randomness for the pool's identity failed: {0}")]
     Randomness(#[source] std::io::Error),

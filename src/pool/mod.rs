@@ -8,15 +8,19 @@
 #![forbid(unsafe_code)]
 
 mod create;
+mod demand;
 mod error;
 mod flow;
 pub mod format;
+mod grow;
 mod segments;
+mod states;
 mod superblock;
 
 pub use create::PoolOptions;
 pub use error::{PoolError, PoolFull};
 pub use flow::{Flow, FlowTotals};
+pub use grow::MAX_POOL_BYTES;
 pub use segments::{OpenSegment, Phase, SegmentHeader, SegmentUse, Urgency};
 
 use crate::base::SegmentId;
@@ -35,6 +39,9 @@ pub struct Pool {
     superblock: Mutex<Superblock>,
     segments: segments::Segments,
     flows: flow::Flows,
+    /// Held by who makes the pool larger.
+    growing: Mutex<()>,
+    demand: demand::Demand,
 }
 
 impl Pool {
@@ -64,7 +71,8 @@ impl Pool {
         self.segment_bytes
     }
 
-    /// Number of segments.
+    /// Number of segments. It may grow.
+    #[inline]
     pub fn segment_count(&self) -> u32 {
         self.segments.count()
     }

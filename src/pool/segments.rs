@@ -14,6 +14,7 @@ use super::format::{
     LINE_BYTES, SEGMENT_HEADER_BYTES, Superblock, decode_seal_word, decode_state_word, in_use, seal_word, segment_seed,
     state_word,
 };
+use super::states::States;
 use super::{Pool, PoolFull};
 use crate::base::SegmentId;
 use crate::base::mutant::{self, Mutant};
@@ -164,7 +165,9 @@ impl State {
 
 /// DRAM state of all segments.
 pub(super) struct Segments {
-    states: Box<[State]>,
+    states: States<State>,
+    /// How many there are. Raised only after their states are there.
+    count: AtomicU32,
     free: Mutex<VecDeque<SegmentId>>,
     free_count: AtomicU32,
     /// Segments that were sealed and are not settled yet.
@@ -213,9 +216,10 @@ impl Segments {
     /// Looks at every header: free ones become available, the rest waits for recovery. A header that cannot be read counts
     /// as in use; recovery reports it.
     pub(super) fn load(region: &Region, superblock: &Superblock) -> Self {
-        let states: Box<[State]> = (0..superblock.segment_count).map(|_| State::default()).collect();
+        let count = superblock.segment_count;
+        let states: States<State> = States::new(count);
         let mut free = VecDeque::new();
-        for (number, state) in states.iter().enumerate() {
+        for (number, state) in states.iter(count).enumerate() {
             let id = SegmentId(number as u32);
             let at = superblock.data_offset + number as u64 * superblock.segment_bytes;
             match read_header(region, &superblock.uuid, id, at) {
@@ -236,6 +240,7 @@ impl Segments {
         }
         Self {
             states,
+            count: AtomicU32::new(count),
             free_count: AtomicU32::new(free.len() as u32),
             free: Mutex::new(free),
             sealed: Mutex::default(),
@@ -245,8 +250,21 @@ impl Segments {
         }
     }
 
+    #[inline]
     pub(super) fn count(&self) -> u32 {
-        self.states.len() as u32
+        // Acquire: pairs with the Release in `grow`, so there is a state for each.
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// There are `count` segments from now on; the new ones are free and durably so.
+    pub(super) fn grow(&self, count: u32) {
+        self.states.grow(count);
+        let former = self.count();
+        // Pairs with the Acquire in `count`.
+        self.count.store(count, Ordering::Release);
+        let mut free = self.lock_free();
+        free.extend((former..count).map(SegmentId));
+        self.free_count.store(free.len() as u32, Ordering::Relaxed);
     }
 
     fn lock_free(&self) -> MutexGuard<'_, VecDeque<SegmentId>> {
@@ -278,8 +296,9 @@ impl Pool {
         {
             thread.unpark();
         }
+        self.ask_for_growth();
         let (id, reserved) = taken?;
-        let state = &self.segments.states[id.0 as usize];
+        let state = self.segments.states.get(id);
         let incarnation = state.incarnation.load(Ordering::Relaxed) + 1;
         let at = self.segment_offset(id);
         // Both words are in one line, so they reach the medium in this order: a crash leaves the segment free, or open and empty.
@@ -315,12 +334,12 @@ impl Pool {
     /// Records that the log of segment `id` ends `end` bytes from its start. One line flushed; durable after the next fence of
     /// this thread, which it need not wait for: an unsealed segment is read up to the same end.
     pub fn seal_segment(&self, id: SegmentId, end: u64) {
-        let incarnation = self.segments.states[id.0 as usize].incarnation.load(Ordering::Relaxed);
+        let incarnation = self.segments.states.get(id).incarnation.load(Ordering::Relaxed);
         let at = self.segment_offset(id) + 8;
         let too_far = u64::from(mutant::active(Mutant::SealTooFar)) * LINE_BYTES;
         self.region.store_u64(at, seal_word(&self.uuid, id, incarnation, ((end + too_far) / LINE_BYTES) as u32));
         self.region.flush(at, 8);
-        self.segments.states[id.0 as usize].set_phase(Phase::Sealed);
+        self.segments.states.get(id).set_phase(Phase::Sealed);
         self.lock_sealed().push(id);
     }
 
@@ -337,7 +356,7 @@ impl Pool {
     /// Everything in these segments is published: they may be cleaned.
     pub fn settle(&self, ids: &[SegmentId]) {
         for id in ids {
-            self.segments.states[id.0 as usize].set_phase(Phase::Settled);
+            self.segments.states.get(*id).set_phase(Phase::Settled);
         }
     }
 
@@ -345,7 +364,7 @@ impl Pool {
     pub fn settle_recovered(&self, is_damaged: impl Fn(SegmentId) -> bool) {
         self.take_sealed();
         for id in self.segment_ids() {
-            let state = &self.segments.states[id.0 as usize];
+            let state = self.segments.states.get(id);
             if matches!(state.phase(), Phase::Open | Phase::Sealed) {
                 state.set_phase(if is_damaged(id) { Phase::Kept } else { Phase::Settled });
             }
@@ -355,12 +374,12 @@ impl Pool {
     /// Whether segment `id` is still open, or was when the last user of the pool ended.
     #[inline]
     pub fn is_open(&self, id: SegmentId) -> bool {
-        self.segments.states[id.0 as usize].phase() == Phase::Open
+        self.segments.states.get(id).phase() == Phase::Open
     }
 
     /// A settled segment is to be emptied. `false` if it is not settled.
     pub fn begin_cleaning(&self, id: SegmentId) -> bool {
-        let state = &self.segments.states[id.0 as usize];
+        let state = self.segments.states.get(id);
         let settled = state.phase() == Phase::Settled;
         if settled {
             state.set_phase(Phase::Cleaning);
@@ -371,14 +390,14 @@ impl Pool {
     /// The segment is not emptied after all; for good when what is in it is damaged.
     pub fn end_cleaning(&self, id: SegmentId, damaged: bool) {
         let phase = if damaged { Phase::Kept } else { Phase::Settled };
-        self.segments.states[id.0 as usize].set_phase(phase);
+        self.segments.states.get(id).set_phase(phase);
     }
 
     /// Frees segments that were emptied: what is left in them is out of the pool. Each must be in [`Phase::Cleaning`], what was live in it
     /// durable elsewhere, and nobody may hold an address in it. Durable on return: a line each flushed, one fence.
     pub fn release_segments(&self, ids: &[SegmentId]) {
         for &id in ids {
-            let state = &self.segments.states[id.0 as usize];
+            let state = self.segments.states.get(id);
             let incarnation = state.incarnation.load(Ordering::Relaxed) + 1;
             let at = self.segment_offset(id);
             // A crash before the fence finds the segment in use, with nothing in it that counts, or free.
@@ -392,7 +411,7 @@ impl Pool {
             self.region.fence();
         }
         for &id in ids {
-            let state = &self.segments.states[id.0 as usize];
+            let state = self.segments.states.get(id);
             state.live.store(0, Ordering::Relaxed);
             state.held.store(0, Ordering::Relaxed);
             state.used.store(0, Ordering::Relaxed);
@@ -406,7 +425,7 @@ impl Pool {
 
     /// What the checks in segment `id` are seeded with in its present life.
     pub fn segment_seed(&self, id: SegmentId) -> u32 {
-        let incarnation = self.segments.states[id.0 as usize].incarnation.load(Ordering::Relaxed);
+        let incarnation = self.segments.states.get(id).incarnation.load(Ordering::Relaxed);
         segment_seed(&self.uuid, id, incarnation)
     }
 
@@ -432,24 +451,24 @@ impl Pool {
     /// Bytes of the log of segment `id` from the segment's start: set while it is appended to and by recovery.
     #[inline]
     pub fn set_used(&self, id: SegmentId, end: u64) {
-        self.segments.states[id.0 as usize].used.store(end, Ordering::Relaxed);
+        self.segments.states.get(id).used.store(end, Ordering::Relaxed);
     }
 
     /// Counts `bytes` of records of segment `id` as live.
     #[inline]
     pub fn add_live(&self, id: SegmentId, bytes: u64) {
-        self.segments.states[id.0 as usize].live.fetch_add(bytes, Ordering::Relaxed);
+        self.segments.states.get(id).live.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Counts `bytes` of records of segment `id` as garbage that were live.
     #[inline]
     pub fn sub_live(&self, id: SegmentId, bytes: u64) {
-        self.segments.states[id.0 as usize].live.fetch_sub(bytes, Ordering::Relaxed);
+        self.segments.states.get(id).live.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Counts `bytes` of records that the cleaner has put into segment `id`, `held_bytes` of them tombstones that it has carried on.
     pub fn add_survivors(&self, id: SegmentId, bytes: u64, held_bytes: u64) {
-        let state = &self.segments.states[id.0 as usize];
+        let state = self.segments.states.get(id);
         state.packed.fetch_add(bytes, Ordering::Relaxed);
         if held_bytes > 0 {
             state.held.fetch_add(held_bytes, Ordering::Relaxed);
@@ -459,7 +478,7 @@ impl Pool {
 
     /// Forgets what is live, before recovery counts it again.
     pub fn reset_live(&self) {
-        for state in &self.segments.states {
+        for state in self.segments.states.iter(self.segment_count()) {
             state.live.store(0, Ordering::Relaxed);
             state.held.store(0, Ordering::Relaxed);
         }
@@ -467,7 +486,7 @@ impl Pool {
 
     /// How segment `id` is used now.
     pub fn segment_use(&self, id: SegmentId) -> SegmentUse {
-        let state = &self.segments.states[id.0 as usize];
+        let state = self.segments.states.get(id);
         SegmentUse {
             phase: state.phase(),
             used_bytes: state.used.load(Ordering::Relaxed),
@@ -527,7 +546,7 @@ impl Pool {
         let mut left = bytes;
         for id in next {
             // Relaxed: only this thread writes it.
-            let populated = &self.segments.states[id.0 as usize].populated;
+            let populated = &self.segments.states.get(id).populated;
             let from = populated.load(Ordering::Relaxed);
             let step = left.min(self.segment_bytes - from);
             if step > 0 {

@@ -120,7 +120,7 @@ impl Pool {
         self.lock_superblock().clone()
     }
 
-    fn lock_superblock(&self) -> MutexGuard<'_, Superblock> {
+    pub(super) fn lock_superblock(&self) -> MutexGuard<'_, Superblock> {
         self.superblock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -194,6 +194,7 @@ mod tests {
         let options = PoolOptions {
             path: None,
             bytes: 1 << 20,
+            max_bytes: 0,
             segment_bytes: Some(4096),
             stripes: 4,
             now_ms: 0,

@@ -47,7 +47,13 @@ pub(super) fn start(shared: &Arc<Shared>, slot: &Arc<StoreSlot>, options: StoreO
         let opened = open(&shared, &options).map_err(ServerError::from).and_then(|store| {
             let maintenance = Maintenance::start(Arc::clone(&store))?;
             // Fails only when it is set already, and this is the only place that sets it.
-            let _ = slot.set(store);
+            let _ = slot.set(Arc::clone(&store));
+            // It may have been set otherwise meanwhile.
+            let (wanted, limit) = (shared.settings.pool_max_bytes(), store.pool().growth_limit());
+            store.set_pool_max_bytes(wanted);
+            if wanted > limit {
+                tracing::warn!("pool-max-size is {wanted}, but the system grants address space for {limit} bytes: the pool grows no further");
+            }
             shared.loading.end();
             Ok(maintenance)
         });

@@ -256,6 +256,7 @@ impl Store {
             }
             let Some(thread) = cleaning.thread.get() else { return self.make_room(frees) };
             thread.unpark();
+            self.pool.ask_for_growth();
             progress.await;
         }
     }
@@ -293,7 +294,9 @@ impl Store {
             let step = self.clean_at(demand, Pace::Overlapping);
             let freed = self.pool.segments_freed();
             if matches!(demand, Demand::Now | Demand::ToDelete) {
-                if step == CleanStep::Idle || self.in_vain_since(had_room_at) {
+                let fruitless = step == CleanStep::Idle || self.in_vain_since(had_room_at);
+                // Where the pool is to grow it is for that to say.
+                if fruitless && !self.pool.is_growth_expected() {
                     self.cleaning.fruitless.fetch_add(1, Ordering::Release);
                     had_room_at = freed;
                 }
@@ -309,6 +312,12 @@ impl Store {
                 CleanStep::Idle => std::thread::park_timeout(IDLE),
             }
         }
+    }
+
+    /// The pool has grown, or could not: who waits for room looks again, and so does the cleaner whether there is any other.
+    pub(super) fn room_has_changed(&self) {
+        self.cleaning.progress.notify_waiters();
+        self.wake_cleaner();
     }
 
     /// Has the thread in [`Store::clean_until`] look up.

@@ -58,6 +58,12 @@ pub struct StoreInfo {
     pub path: String,
     /// Size of the pool in bytes.
     pub pool_bytes: u64,
+    /// The size that the pool may get, in bytes: its own where it does not grow.
+    pub pool_max_bytes: u64,
+    /// How often the pool has grown since the start.
+    pub growths: u64,
+    /// How often it could not.
+    pub growth_failures: u64,
     /// Size of a segment in bytes.
     pub segment_bytes: u64,
     /// Segments in all.
@@ -123,6 +129,7 @@ impl Store {
         let (log_bytes, live_bytes) =
             uses.fold((0, 0), |(log, live), usage| (log + usage.used_bytes, live + usage.live_bytes));
         let facts = self.recovery.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (growths, growth_failures) = self.growth.counts();
         let indexes = self.table.load(&guard).iter().filter_map(|keyspace| keyspace.index());
         StoreInfo {
             medium: medium.name(),
@@ -131,7 +138,10 @@ impl Store {
             granularity: region.granularity().name(),
             flush_instruction: region.flush_instruction(),
             path: region.path().map(|path| path.display().to_string()).unwrap_or_default(),
-            pool_bytes: region.len(),
+            pool_bytes: self.pool.bytes(),
+            pool_max_bytes: self.pool_max_bytes(),
+            growths,
+            growth_failures,
             segment_bytes: self.pool.segment_bytes(),
             segments: u64::from(self.pool.segment_count()),
             segments_free: u64::from(self.pool.free_segments()),

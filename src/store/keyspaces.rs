@@ -16,6 +16,9 @@ pub struct Keyspace {
     deadline_sum_ms: AtomicU64,
 }
 
+/// Keys that an index has address space for at least: some 32 MB of it.
+const LEAST_ENTRIES: u64 = 1 << 20;
+
 impl Keyspace {
     /// An empty keyspace.
     pub fn new(id: u32) -> Self {
@@ -28,12 +31,22 @@ impl Keyspace {
         self.index.get()
     }
 
-    /// Its index, made now if need be.
+    /// Its index, made now if need be. Where the system refuses address space for as many keys as the options ask for, it is made for fewer.
     ///
     /// # Panics
     /// If the system has no address space left for it.
     pub fn index_or_make(&self, options: &IndexOptions) -> &Index {
-        self.index.get_or_init(|| Index::new(options).expect("the system grants address space for an index"))
+        self.index.get_or_init(|| {
+            let mut options = options.clone();
+            // Ends: the number of keys is halved each time.
+            loop {
+                match Index::new(&options) {
+                    Ok(index) => return index,
+                    Err(_) if options.max_entries > LEAST_ENTRIES => options.max_entries /= 2,
+                    Err(error) => panic!("the system grants no address space for an index: {error}"),
+                }
+            }
+        })
     }
 
     /// Number of keys.

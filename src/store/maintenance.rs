@@ -1,5 +1,5 @@
 //! The background threads of a store: expiry, index growth and pages of segments ahead of demand on one; cleaning, and taking flushed databases
-//! apart, on the other.
+//! apart, on another; making the pool larger on the third.
 
 use super::Store;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const POPULATED_SEGMENTS: usize = 2;
 /// Bytes of them mapped in each tick: about a millisecond, and ahead of 800 MB of new records a second.
 const POPULATED_BYTES: u64 = 4 << 20;
 
-/// Runs a store's background work until it is dropped: upkeep on one thread, cleaning on another.
+/// Runs a store's background work until it is dropped: upkeep on one thread, cleaning on another, growth on a third.
 pub struct Maintenance {
     store: Arc<Store>,
     stop_upkeep: Option<Sender<()>>,
@@ -42,6 +42,9 @@ impl Maintenance {
         started.spawn("maintenance", move || store.keep_up(&stopped))?;
         let store = Arc::clone(&started.store);
         started.spawn("cleaner", move || store.clean_until(|| stop_cleaner.load(Ordering::Acquire)))?;
+        started.store.begin_growing();
+        let store = Arc::clone(&started.store);
+        started.spawn("growth", move || store.grow_until_ended())?;
         Ok(started)
     }
 
@@ -56,6 +59,7 @@ impl Drop for Maintenance {
         drop(self.stop_upkeep.take());
         self.stop_cleaner.store(true, Ordering::Release);
         self.store.wake_cleaner();
+        self.store.pool.set_grower(false);
         for thread in self.threads.drain(..) {
             let name = thread.thread().name().unwrap_or_default().to_owned();
             if thread.join().is_err() {

@@ -13,6 +13,7 @@ mod databases;
 mod entry;
 mod error;
 mod expiry;
+mod growth;
 mod info;
 mod keyspaces;
 mod maintenance;
@@ -97,6 +98,7 @@ pub struct Store {
     cleaner: Mutex<Cleaner>,
     cleaning: clean::Cleaning,
     recovery: Mutex<info::RecoveryFacts>,
+    growth: growth::Growth,
 }
 
 impl Store {

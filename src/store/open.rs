@@ -2,6 +2,7 @@
 
 use super::accounting::Books;
 use super::clean::Cleaning;
+use super::growth::Growth;
 use super::info::RecoveryFacts;
 use super::rebuild::{Rebuilt, rebuild};
 use super::{INLINE_MAX_BYTES, OpenError, Store, StoreError, Worker};
@@ -14,6 +15,7 @@ use crate::pool::format::{LINE_BYTES, MAX_DATABASES};
 use crate::pool::{Pool, PoolOptions};
 use crate::recovery::{Damage, Progress, RecoveryReport};
 use siphasher::sip::SipHasher13;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How to open a store.
@@ -35,6 +37,7 @@ impl StoreOptions {
         let pool = PoolOptions {
             path: None,
             bytes,
+            max_bytes: 0,
             segment_bytes: None,
             stripes: 1 << 12,
             now_ms: 0,
@@ -47,12 +50,29 @@ impl StoreOptions {
 /// Smallest record that a key can have, in bytes: bounds how many an index may get.
 const MIN_RECORD_BYTES: u64 = 32;
 
-/// What the indexes of a pool's keyspaces are like.
+/// DRAM that a key takes in an index at least, in bytes.
+const MIN_ENTRY_BYTES: u64 = 8;
+
+/// What the indexes of a pool's keyspaces are like: each has address space for all keys that the pool can get, as far as this machine's memory could
+/// ever hold them.
 pub(super) fn index_options(pool: &Pool) -> IndexOptions {
+    let grown = (pool.growth_limit() / MIN_RECORD_BYTES).min(memory_bytes() / MIN_ENTRY_BYTES);
     IndexOptions {
         stripe_bits: pool.stripe_count().trailing_zeros(),
-        max_entries: pool.region().len() / MIN_RECORD_BYTES,
+        max_entries: grown.max(pool.region().len() / MIN_RECORD_BYTES),
     }
+}
+
+/// Bytes of memory and swap that the machine has; 0 where it does not tell. Read once.
+fn memory_bytes() -> u64 {
+    static BYTES: OnceLock<u64> = OnceLock::new();
+    *BYTES.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let kib = |name: &str| {
+            text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok())
+        };
+        1024 * ["MemTotal:", "SwapTotal:"].into_iter().filter_map(kib).sum::<u64>()
+    })
 }
 
 impl Store {
@@ -121,6 +141,7 @@ impl Store {
             cleaner: Mutex::default(),
             cleaning: Cleaning::new(outdone),
             recovery: Mutex::new(RecoveryFacts::new(&report)),
+            growth: Growth::new(options.pool.max_bytes),
             pool,
         };
         store.seal_recovered(&report.unsealed);

@@ -167,6 +167,7 @@ fn plan(source: &Pool, to: Option<&Path>, now_ms: u64) -> PoolOptions {
     PoolOptions {
         path: to.map(Path::to_path_buf),
         bytes: bytes.max(superblock.pool_bytes),
+        max_bytes: 0,
         segment_bytes: Some(superblock.segment_bytes),
         stripes: superblock.stripe_count,
         now_ms,

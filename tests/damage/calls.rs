@@ -7,6 +7,7 @@ use fencepost::base::{Clock, LogAddr};
 use fencepost::log::Record;
 use fencepost::persist::{Region, RegionError, RegionOptions};
 use fencepost::pool::{Pool, PoolError, PoolOptions};
+use fencepost::recovery::tools::check_pool;
 use fencepost::recovery::{Progress, Visitor, scan_pool};
 use fencepost::store::{Key, OpenError, Store, StoreError, StoreOptions};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
@@ -128,6 +129,56 @@ fn write(store: &Store, name: &str, value: &[u8]) -> Result<(), StoreError> {
     let done = txn.commit();
     store.close_worker(&mut worker);
     done
+}
+
+/// The pool goes on as it was, and grows when it can again. What was written before and after is there.
+#[test]
+fn a_growth_that_fails_anywhere_changes_nothing() {
+    let mut failed = BTreeSet::new();
+    for directory in directories() {
+        let at = directory.path();
+        let store = Store::open(&options_in(at, None), Clock::manual(NOW_MS), &Progress::default()).expect("made");
+        write(&store, "before", b"value").expect("room");
+        drop(store);
+        let image = std::fs::read(at.join("pool")).expect("there");
+        failed.extend(fail_each(|calls, what| {
+            std::fs::write(at.join("pool"), &image).expect("room");
+            let mut options = options_in(at, Some(calls));
+            options.pool.region.reserve_bytes = 2 * image.len() as u64;
+            let opened = Store::open(&options, Clock::manual(NOW_MS), &Progress::default());
+            if calls.failed().is_some() {
+                return;
+            }
+            let store = opened.unwrap_or_else(|error| panic!("{what}: {error}"));
+            let pool = store.pool();
+            let facts = || (pool.bytes(), pool.segment_count(), pool.superblock().segment_count);
+            let former = facts();
+            let grown = pool.grow(2 * former.0);
+            match &grown {
+                Ok(_) => assert!(calls.failed().is_none(), "{what}: it went unnoticed"),
+                Err(_) => assert_eq!(facts(), former, "{what}"),
+            }
+            // From then on the file is long enough, whatever else fails.
+            if matches!(calls.failed(), Some("fallocate" | "mmap")) {
+                let length = std::fs::metadata(at.join("pool")).expect("there").len();
+                assert_eq!(length, image.len() as u64, "{what}: what was taken is given back");
+            }
+            let larger = grown.is_ok();
+            write(&store, "after", b"value").unwrap_or_else(|error| panic!("{what}: {error}"));
+            // It goes on failing, or not.
+            let again = pool.grow(2 * former.0);
+            let larger = larger || again.is_ok();
+            assert_eq!(larger, facts().0 > former.0, "{what}: {again:?}");
+            drop(store);
+            let pool = Pool::open_read_only(&at.join("pool")).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(larger, pool.bytes() > former.0, "{what}");
+            assert!(check_pool(&pool).damage.is_empty(), "{what}");
+            drop(pool);
+            let again = Store::open(&options_in(at, None), Clock::manual(NOW_MS), &Progress::default());
+            assert_eq!(contents(&again.unwrap_or_else(|error| panic!("{what}: {error}"))).len(), 2, "{what}");
+        }));
+    }
+    assert!(["fallocate", "mmap", "msync"].iter().all(|name| failed.contains(name)), "{failed:?}");
 }
 
 #[test]

@@ -49,7 +49,7 @@ const NEARLY_FULL: f64 = 0.9;
 
 fn doctor(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let store = ctx.store.info();
-    let limit = store.pool_bytes;
+    let limit = store.pool_max_bytes;
     let mut findings = String::new();
     if store.medium == "dram" {
         findings.push_str("* Data is kept in DRAM only: nothing survives a restart.\n");

@@ -181,6 +181,18 @@ impl Settings {
     /// # Errors
     /// An unknown name, one named twice, one that cannot be changed while the server runs, a value that will not do.
     pub fn set(&self, pairs: &[(&[u8], &[u8])]) -> Result<(), SettingError> {
+        self.set_if(pairs, |_, _| Ok(()))
+    }
+
+    /// As [`set`](Self::set), where `check` may refuse a value that only the rest of the server can judge: it is given each setting with its canonical value.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set), and what `check` says.
+    pub fn set_if(
+        &self,
+        pairs: &[(&[u8], &[u8])],
+        check: impl Fn(&SettingSpec, &[u8]) -> Result<(), String>,
+    ) -> Result<(), SettingError> {
         let mut chosen: Vec<usize> = Vec::with_capacity(pairs.len());
         for (name, _) in pairs {
             let at = Self::find(name).ok_or_else(|| SettingError::Unknown(printable(name)))?;
@@ -196,6 +208,7 @@ impl Settings {
         let mut changed = Vec::with_capacity(pairs.len());
         for (&at, (name, value)) in chosen.iter().zip(pairs) {
             let canonical = SETTINGS[at].kind.canonical(value, &values[at]).map_err(|reason| refused(name, &reason))?;
+            check(&SETTINGS[at], &canonical).map_err(|reason| refused(name, &reason))?;
             changed.push((at, canonical));
         }
         for (at, canonical) in changed {
@@ -287,6 +300,12 @@ impl Settings {
     /// How many logical databases there are.
     pub fn databases(&self) -> u32 {
         self.live.databases.load(Relaxed) as u32
+    }
+
+    /// The size that the pool may grow to, in bytes.
+    pub fn pool_max_bytes(&self) -> u64 {
+        let text = self.get("pool-max-size").unwrap_or_default();
+        std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
     /// How long a shutdown waits for clients to take their replies.

@@ -155,6 +155,7 @@ pub const SETTINGS: &[SettingSpec] = &[
     fixed("pidfile", TEXT, ""),
     start("pool", TEXT, "fencepost.pool"),
     start("pool-damage", Kind::Enum(&["refuse", "salvage"]), "refuse"),
+    live("pool-max-size", Kind::Size { min: 0, max: 1 << 44 }, "0"),
     start("pool-size", Kind::Size { min: 1, max: i64::MAX }, "1073741824"),
     start("port", int(0, 65535), "6379"),
     ignored("proc-title-template", TEXT, "{title} {listen-addr} {server-mode}"),

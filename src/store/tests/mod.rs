@@ -16,6 +16,7 @@ fn options(path: &Path) -> StoreOptions {
     let pool = PoolOptions {
         path: Some(path.to_path_buf()),
         bytes: 8 << 20,
+        max_bytes: 0,
         segment_bytes: Some(256 << 10),
         stripes: 16,
         now_ms: NOW,

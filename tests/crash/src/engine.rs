@@ -24,6 +24,9 @@ pub const SEGMENT_BYTES: u64 = 4096;
 /// Segments of the pools under test, unless a workload says otherwise.
 pub const SEGMENTS: u32 = 16;
 
+/// Segments that those pools can grow to.
+pub const MOST_SEGMENTS: u32 = 24;
+
 /// One request: its arguments.
 pub type Request = Vec<Vec<u8>>;
 
@@ -55,14 +58,20 @@ pub struct Engine {
     worker: Worker,
 }
 
+/// Bytes of a pool of so many segments.
+fn pool_bytes(segments: u32) -> u64 {
+    8192 + u64::from(segments) * SEGMENT_BYTES
+}
+
 fn region_options(hook: Option<Arc<dyn Hook>>) -> RegionOptions {
-    RegionOptions { hook, ..RegionOptions::default() }
+    RegionOptions { hook, reserve_bytes: pool_bytes(MOST_SEGMENTS), ..RegionOptions::default() }
 }
 
 fn store_options(segments: u32, hook: Option<Arc<dyn Hook>>) -> StoreOptions {
     let pool = PoolOptions {
         path: None,
-        bytes: 8192 + u64::from(segments) * SEGMENT_BYTES,
+        bytes: pool_bytes(segments),
+        max_bytes: 0,
         segment_bytes: Some(SEGMENT_BYTES),
         stripes: 4,
         now_ms: START_MS,
@@ -155,6 +164,11 @@ impl Engine {
     /// Seals the worker's segment.
     pub fn seal(&mut self) {
         self.store.close_worker(&mut self.worker);
+    }
+
+    /// Makes the pool so many segments large, as the background does when it gets full.
+    pub fn grow(&self, segments: u32) {
+        self.store.pool().grow(pool_bytes(segments)).expect("no workload grows beyond what is reserved");
     }
 
     /// Closes the worker's segment and then the store, as a shutdown does. Nothing may be run after it.

@@ -234,7 +234,12 @@ impl Reference {
                         replies.extend(run.request(request, &mut engine, driver, &probe, &mut gone));
                     }
                 }
-                Action::Tick(_) | Action::Expire | Action::Clean(_) | Action::Seal | Action::Close => {
+                Action::Tick(_)
+                | Action::Expire
+                | Action::Clean(_)
+                | Action::Seal
+                | Action::Grow(_)
+                | Action::Close => {
                     step.run(&mut engine, driver);
                     run.states.push(State::of(&engine.store));
                 }

@@ -28,6 +28,7 @@ fn options() -> StoreOptions {
     let pool = PoolOptions {
         path: None,
         bytes: (DATA_AT + SEGMENTS * SEGMENT_BYTES) as u64,
+        max_bytes: 0,
         segment_bytes: Some(SEGMENT_BYTES as u64),
         stripes: 4,
         now_ms: NOW_MS,

@@ -191,6 +191,9 @@ pub(super) fn persistence(report: &mut Report, ctx: &Ctx<'_>) {
     report.field("pool_flush_instruction", store.flush_instruction);
     report.field("pool_path", &store.path);
     report.size("pool_size", store.pool_bytes);
+    report.size("pool_max_size", store.pool_max_bytes);
+    report.field("pool_growths", store.growths);
+    report.field("pool_growth_failures", store.growth_failures);
     report.field("pool_segment_size", store.segment_bytes);
     report.field("pool_segments", store.segments);
     report.field("pool_segments_free", store.segments_free);

@@ -41,6 +41,7 @@ fn options(segments: u32, hook: Option<Arc<dyn Hook>>) -> StoreOptions {
     let pool = PoolOptions {
         path: None,
         bytes: 2 * SUPERBLOCK_BYTES as u64 + u64::from(segments) * SEGMENT_BYTES,
+        max_bytes: 0,
         segment_bytes: Some(SEGMENT_BYTES),
         stripes: STRIPES,
         now_ms: START_MS,

@@ -10,6 +10,7 @@
 //! | `!clean` | the cleaner works until there is nothing to be gained |
 //! | `!clean 3` | the cleaner takes three steps |
 //! | `!seal` | the worker's segment is sealed: its next write begins another |
+//! | `!grow 18` | the pool grows to 18 segments |
 //! | `!close` | the store is closed as by a shutdown; must be the last |
 //!
 //! To add a workload is to add its lines to one of the lists ([`ace`], [`commands`], [`special`]).
@@ -35,6 +36,8 @@ pub enum Action {
     Clean(usize),
     /// The worker seals its segment.
     Seal,
+    /// The pool grows to so many segments.
+    Grow(u32),
     /// The store is closed.
     Close,
 }
@@ -60,6 +63,7 @@ impl Step {
                 ["clean"] => Action::Clean(usize::MAX),
                 ["clean", steps] => Action::Clean(steps.parse().expect("a number of steps")),
                 ["seal"] => Action::Seal,
+                ["grow", segments] => Action::Grow(segments.parse().expect("a number of segments")),
                 ["close"] => Action::Close,
                 _ => panic!("no such step: {line}"),
             },
@@ -80,6 +84,7 @@ impl Step {
             Action::Expire => engine.expire(),
             Action::Clean(steps) => engine.clean(*steps),
             Action::Seal => engine.seal(),
+            Action::Grow(segments) => engine.grow(*segments),
             Action::Close => engine.close(),
         }
         Vec::new()

@@ -1,6 +1,6 @@
 //! Workloads that are about the pool rather than about a command: making it, opening it, closing it, rolling over segments.
 
-use super::{Start, Workload, steps};
+use super::{Action, Start, Step, Workload, steps};
 
 /// Name, how it starts, what comes before, what is recorded.
 type Row = (&'static str, Start, &'static [&'static str], &'static [&'static str]);
@@ -95,6 +95,31 @@ const ROWS: &[Row] = &[
         &["!tick 15", "DEBUG RELOAD", "EXISTS a", "!tick 10", "EXISTS b", "DEBUG RELOAD"],
     ),
     ("full", Start::Open, FILLED, &["SET z @900z", "DEL a", "PEXPIRE b 10", "!tick 20", "EXISTS b", "DEL c"]),
+    (
+        "growing",
+        Start::Open,
+        SMALL_FILLED,
+        &[
+            "SET j @1000j",
+            "!grow 6",
+            "SET j @1000j",
+            "SET k @1000k | SET l @1000l",
+            "SET m @1000m",
+            "DEL a b",
+            "!grow 7",
+            "!grow 12",
+            "MSET n @900n o @900o",
+            "SET p @1000p",
+            "SET q @1000q",
+            "FLUSHDB",
+        ],
+    ),
+    (
+        "growing-killed",
+        Start::Killed,
+        SMALL_FILLED,
+        &["!grow 5", "SET j @1000j", "DEL a", "SET k @1000k", "SET l @1000l", "!close"],
+    ),
     ("reload", Start::Open, MIXED, &["DEBUG RELOAD", "SET a @20x", "DEBUG RELOAD", "DEL a"]),
     (
         "file-save",
@@ -103,6 +128,22 @@ const ROWS: &[Row] = &[
         &["SET a @30b", "SET b @90c", "SAVE", "SET a @9d", "MSET b @5e c @9f", "FLUSHDB", "SAVE", "DEL a"],
     ),
     ("file-close", Start::Killed, MIXED, &["SAVE", "SET a @20x", "DEL b", "!close"]),
+    (
+        "file-growing",
+        Start::Open,
+        SMALL_FILLED,
+        &[
+            "SAVE",
+            "!grow 6",
+            "SET j @1000j",
+            "SET k @1000k",
+            "SET l @1000l",
+            "SET m @1000m",
+            "SAVE",
+            "!grow 8",
+            "SET n @1000n",
+        ],
+    ),
     ("file-long", Start::Open, &[], &["SET l @2500l", "SAVE", "SETRANGE l 1000 @400m", "SET l @3000n", "SAVE"]),
     ("recycled", Start::Recycled, MIXED, &["SET a @30a", "SET b @200b", "SET l @2600l", "DEL a", "SET a @20x"]),
     (
@@ -164,6 +205,7 @@ const ROWS: &[Row] = &[
     ("exhaustive-delete", Start::Open, &["SET a @3a"], &["DEL a"]),
     ("exhaustive-flush", Start::Open, &["SET a @3a"], &["FLUSHDB"]),
     ("exhaustive-opening", Start::Killed, &["SET a @3a"], &["GET a"]),
+    ("exhaustive-growing", Start::Open, &["SET a @3a"], &["!grow 5", "SET a @3b"]),
     (
         "exhaustive-roll-over",
         Start::Open,
@@ -204,9 +246,28 @@ const CLUTTERED: &[&str] = &[
 /// `a` lies where the cleaner has packed what is live, and little is to be gained.
 const COLD: &[&str] =
     &["SET a @20a", "SET c0 @900a", "SET c1 @900b", "SET c2 @900c", "SET c3 @800c", "!seal", "!clean", "SET d @9c"];
+/// All but the reserve of four segments is full.
+const SMALL_FILLED: &[&str] = &[
+    "SET a @1000a",
+    "SET b @1000b",
+    "SET c @1000c",
+    "SET d @1000d",
+    "SET e @1000e",
+    "SET f @1000f",
+    "SET g @1000g",
+    "SET h @1000h",
+    "SET i @1000i",
+];
+
+/// The segments of pools that grow, to begin with: as few as there can be, so that what they grow by is soon used.
+const GROWING_SEGMENTS: u32 = 4;
 
 /// All but the reserve of the pool's segments is full.
 const FILLED: &[&str] = &["DEBUG POPULATE 56 k 900", "SET a @900a", "SET b @900b", "SET c @900c"];
+
+fn recorded_growth(steps: &[Step]) -> bool {
+    steps.iter().any(|step| matches!(step.action, Action::Grow(_)))
+}
 
 /// All of them.
 pub fn all() -> Vec<Workload> {
@@ -215,6 +276,9 @@ pub fn all() -> Vec<Workload> {
         let mut workload = Workload::new(format!("special/{name}"), prelude, recorded);
         workload.start = *start;
         workload.exhaustive = name.starts_with("exhaustive");
+        if recorded_growth(&workload.steps) {
+            workload.segments = GROWING_SEGMENTS;
+        }
         workload
     };
     ROWS.iter().map(workload).collect()
