@@ -28,6 +28,7 @@ pub struct Writer {
     open: Option<OpenSegment>,
     /// What it has appended since it last told the pool.
     flow: Flow,
+    appended: u64,
 }
 
 impl Writer {
@@ -52,6 +53,7 @@ impl Writer {
         segment.end += bytes;
         pool.set_used(segment.id, segment.end);
         self.flow.count(at, bytes, batch.user_bytes(), urgency == Urgency::Cleans);
+        self.appended += bytes;
         Ok(at)
     }
 
@@ -94,6 +96,12 @@ impl Writer {
         }
         pool.count_flow(std::mem::take(&mut self.flow));
         Ok(())
+    }
+
+    /// Bytes of batches appended so far.
+    #[inline]
+    pub fn appended(&self) -> u64 {
+        self.appended
     }
 
     /// Seals the open segment, if there is one, and says whether there was: nothing more will be appended by this writer. Durable after the

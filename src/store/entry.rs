@@ -63,16 +63,21 @@ impl<'g> Entry<'g> {
         self.record.flags & FLAG_RAW != 0 || self.table.is_some()
     }
 
+    /// Bytes of its records in the pool.
+    pub fn pool_bytes(&self) -> u64 {
+        let chunks: usize = self.table.as_ref().map_or(0, |table| {
+            // As they were written: a chunk of a string that has grown since is shorter than its place in it.
+            let stored = |&addr| try_record_at(self.pool, addr).map_or(0, |record| record.bytes());
+            table.chunks.iter().flatten().map(stored).sum()
+        });
+        (self.record.bytes() + chunks) as u64
+    }
+
     /// Bytes that the key takes: its records in the pool, its index word, and the DRAM table of a long string's chunks.
     pub fn memory_bytes(&self) -> u64 {
         const INDEX_WORD_BYTES: u64 = 16;
-        let chunks = self.table.as_ref().map_or(0, |table| {
-            // As they were written: a chunk of a string that has grown since is shorter than its place in it.
-            let stored = |&addr| try_record_at(self.pool, addr).map_or(0, |record| record.bytes());
-            let records: usize = table.chunks.iter().flatten().map(stored).sum();
-            (records + 8 * table.chunks.len()) as u64
-        });
-        self.record.bytes() as u64 + INDEX_WORD_BYTES + chunks
+        let table = self.table.as_ref().map_or(0, |table| 8 * table.chunks.len() as u64);
+        self.pool_bytes() + INDEX_WORD_BYTES + table
     }
 }
 

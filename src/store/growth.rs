@@ -157,7 +157,7 @@ impl Store {
     /// Makes the pool larger in time, on a thread of its own, until it is told to end.
     pub(super) fn grow_until_ended(&self) {
         while self.pool.await_demand(LOOK_EVERY) {
-            self.look();
+            self.look_at_room();
         }
     }
 
@@ -190,7 +190,7 @@ impl Store {
     }
 
     /// Looks whether it is time, and if it is, grows the pool.
-    fn look(&self) {
+    fn look_at_room(&self) {
         let due = self.growth_due();
         if let Some(to) = due {
             self.grow(to);

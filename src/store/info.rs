@@ -80,6 +80,8 @@ pub struct StoreInfo {
     pub garbage_bytes: u64,
     /// DRAM of the indexes in bytes.
     pub index_bytes: u64,
+    /// DRAM of the access clocks in bytes: 0 unless the eviction policy goes by the uses of keys.
+    pub access_clock_bytes: u64,
     /// How long recovery took, in milliseconds.
     pub recovery_ms: u64,
     /// Records that recovery read.
@@ -150,6 +152,7 @@ impl Store {
             live_bytes,
             garbage_bytes: log_bytes.saturating_sub(live_bytes),
             index_bytes: indexes.map(|index| index.bytes()).sum(),
+            access_clock_bytes: self.access_clock_bytes(),
             recovery_ms: facts.elapsed_ms,
             recovery_records: facts.records,
             recovery_bytes: facts.bytes,

@@ -14,6 +14,8 @@ const TICK: Duration = Duration::from_millis(5);
 const EXPIRY_PERIOD: Duration = Duration::from_millis(100);
 /// Time for expiry in each period: a quarter of a core at most.
 const EXPIRY_BUDGET: Duration = Duration::from_millis(25);
+/// Time in each tick for moving access clocks to a table of another size.
+const CLOCKS_BUDGET: Duration = Duration::from_millis(1);
 
 /// Segments whose pages are mapped before they are opened.
 const POPULATED_SEGMENTS: usize = 2;
@@ -73,11 +75,14 @@ impl Store {
     /// Expiry and memory ahead of demand, until the other end of `stopped` is dropped.
     fn keep_up(&self, stopped: &Receiver<()>) {
         let mut next_expiry = Instant::now();
+        let mut look_at_clocks = true;
         // Ends when the other end of the channel is dropped.
         while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
             self.maintain_indexes();
             self.pool.populate_ahead(POPULATED_SEGMENTS, POPULATED_BYTES);
+            look_at_clocks = self.fit_access_clocks(look_at_clocks, CLOCKS_BUDGET);
             if Instant::now() >= next_expiry {
+                look_at_clocks = true;
                 next_expiry = Instant::now() + EXPIRY_PERIOD;
                 if self.active_expire.load(Ordering::Relaxed) {
                     self.expire_cycle(self.clock.now_ms(), EXPIRY_BUDGET);

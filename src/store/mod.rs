@@ -7,11 +7,13 @@
 //! DRAM holds the index, the stripes, and for long strings where their chunks are: all of it is rebuilt from the pool by recovery.
 #![forbid(unsafe_code)]
 
+mod access;
 mod accounting;
 mod clean;
 mod databases;
 mod entry;
 mod error;
+mod evict;
 mod expiry;
 mod growth;
 mod info;
@@ -29,8 +31,10 @@ mod txn;
 #[cfg(test)]
 mod tests;
 
+pub use access::Tracking;
 pub use entry::{Entry, StrValue};
 pub use error::{OpenError, StoreError};
+pub use evict::{Evicted, EvictionPolicy, EvictionRules};
 pub use info::{DbStats, StoreInfo};
 pub use maintenance::Maintenance;
 pub use open::StoreOptions;
@@ -38,11 +42,13 @@ pub use read::RUN;
 pub use salvage::{SalvageError, SalvageReport, salvage, salvage_pool};
 pub use txn::{NewValue, Txn, Worker};
 
+use crate::base::sync::atomic::AtomicU32;
 use crate::base::sync::{Mutex, RwLock};
 use crate::base::{Clock, EpochCell};
 use crate::cleaner::{Cleaner, StaleFilter};
 use crate::index::IndexOptions;
 use crate::pool::Pool;
+use access::Access;
 use keyspaces::{DbTable, Keyspace};
 use objects::Objects;
 use siphasher::sip::SipHasher13;
@@ -72,6 +78,9 @@ pub struct Store {
     stripes: Stripes,
     table: EpochCell<DbTable>,
     objects: Objects,
+    access: Access,
+    /// What is left below the limit of `maxmemory`, as the last who measured it has found it.
+    room_level: AtomicU32,
     index_options: IndexOptions,
     clock: Clock,
     /// Databases served; the table has all that a pool can map.

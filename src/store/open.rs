@@ -1,5 +1,6 @@
 //! Opening a store: pool, recovery, and back again at the end.
 
+use super::access::Access;
 use super::accounting::Books;
 use super::clean::Cleaning;
 use super::growth::Growth;
@@ -7,6 +8,7 @@ use super::info::RecoveryFacts;
 use super::rebuild::{Rebuilt, rebuild};
 use super::{INLINE_MAX_BYTES, OpenError, Store, StoreError, Worker};
 use crate::base::mutant::{self, Mutant};
+use crate::base::sync::atomic::AtomicU32;
 use crate::base::sync::{Mutex, PoisonError, RwLock};
 use crate::base::{Clock, EpochCell, SegmentId};
 use crate::cleaner::StaleFilter;
@@ -124,6 +126,8 @@ impl Store {
             stripes,
             table: EpochCell::new(table),
             objects,
+            access: Access::default(),
+            room_level: AtomicU32::new(0),
             index_options,
             clock,
             databases: options.databases,

@@ -1,5 +1,6 @@
 //! Reading: lock-free, and of one moment where several keys are asked for at once.
 
+use super::access::access_hash;
 use super::keyspaces::{DbTable, Keyspace};
 use super::{Db, Entry, Key, Store};
 use crate::base::LogAddr;
@@ -15,12 +16,42 @@ pub const RUN: usize = 32;
 const OPTIMISTIC_TRIES: usize = 8;
 
 impl Store {
-    /// Looks a key up. Lock-free: one index probe and one record. `now_ms` decides about expiry.
+    /// Looks a key up, and notes its use where an eviction policy asks for that. Lock-free: one index probe and one record. `now_ms` decides
+    /// about expiry.
     #[inline]
     pub fn read<'g>(&'g self, key: Key<'_>, now_ms: u64, guard: &'g Guard) -> Option<Entry<'g>> {
         let hash = self.hash(key.name);
+        let entry = self.look(key, hash, now_ms, guard);
+        if self.access.is_on() && entry.is_some() {
+            self.note_use(key.db, hash, now_ms, guard);
+        }
+        entry
+    }
+
+    /// As [`Store::read`], for a look that does not count as a use.
+    #[inline]
+    pub fn peek<'g>(&'g self, key: Key<'_>, now_ms: u64, guard: &'g Guard) -> Option<Entry<'g>> {
+        self.look(key, self.hash(key.name), now_ms, guard)
+    }
+
+    #[inline]
+    fn look<'g>(&'g self, key: Key<'_>, hash: u64, now_ms: u64, guard: &'g Guard) -> Option<Entry<'g>> {
         self.stripes.before_reading(self.stripes.number(hash));
         self.in_one_table(guard, |table| self.entry(table, key, hash, now_ms, guard))
+    }
+
+    /// A key of `db` was used. Not told by its entry, which would have to be kept in memory for this.
+    #[inline(never)]
+    pub(super) fn note_use(&self, db: Db, hash: u64, now_ms: u64, guard: &Guard) {
+        self.access.touch(access_hash(self.table.load(guard).get(db).id, hash), now_ms, guard);
+    }
+
+    /// The keys that were found were used.
+    #[cold]
+    fn note_uses(&self, keys: &[Key<'_>], entries: &[Option<Entry<'_>>], now_ms: u64, guard: &Guard) {
+        for (key, _) in keys.iter().zip(entries).filter(|(_, entry)| entry.is_some()) {
+            self.note_use(key.db, self.hash(key.name), now_ms, guard);
+        }
     }
 
     /// What `look` finds while databases are what its argument says. SWAPDB in between could have made another database of a keyspace, and writes to
@@ -169,14 +200,23 @@ impl Store {
         }
     }
 
-    /// Looks several keys up, each for itself and in their order, their memory accesses overlapped. `out` must have a place for each key.
+    /// Looks several keys up, each for itself and in their order, their memory accesses overlapped. `out` must have a place for each key. Counts as
+    /// a use of each.
     pub fn read_batch<'g>(&'g self, keys: &[Key<'_>], now_ms: u64, guard: &'g Guard, out: &mut [Option<Entry<'g>>]) {
+        self.peek_batch(keys, now_ms, guard, out);
+        if self.access.is_on() {
+            self.note_uses(keys, out, now_ms, guard);
+        }
+    }
+
+    /// As [`Store::read_batch`], for looks that do not count as uses.
+    pub fn peek_batch<'g>(&'g self, keys: &[Key<'_>], now_ms: u64, guard: &'g Guard, out: &mut [Option<Entry<'g>>]) {
         let read = |table: &DbTable| self.read_overlapped(table, keys, Self::entry, now_ms, guard, out);
         if self.stripes.undisturbed(|| self.in_one_table(guard, read)).is_some() {
             return;
         }
         for (key, place) in keys.iter().zip(out) {
-            *place = self.read(*key, now_ms, guard);
+            *place = self.peek(*key, now_ms, guard);
         }
     }
 
@@ -235,8 +275,17 @@ impl Store {
     }
 
     /// Looks several keys up so that all entries are of one moment: no half of a multi-key write is seen, nor an older state of one key
-    /// beside a newer one of another.
+    /// beside a newer one of another. Counts as a use of each.
     pub fn read_many<'g>(&'g self, keys: &[Key<'_>], now_ms: u64, guard: &'g Guard) -> Vec<Option<Entry<'g>>> {
+        let entries = self.peek_many(keys, now_ms, guard);
+        if self.access.is_on() {
+            self.note_uses(keys, &entries, now_ms, guard);
+        }
+        entries
+    }
+
+    /// As [`Store::read_many`], for looks that do not count as uses.
+    pub fn peek_many<'g>(&'g self, keys: &[Key<'_>], now_ms: u64, guard: &'g Guard) -> Vec<Option<Entry<'g>>> {
         let mut numbers: Vec<u32> = keys.iter().map(|key| self.stripes.number(self.hash(key.name))).collect();
         numbers.sort_unstable();
         numbers.dedup();

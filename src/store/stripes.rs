@@ -107,6 +107,12 @@ impl Stripe {
         self.next_deadline_ms.load(Ordering::Relaxed)
     }
 
+    /// Whether any key of this stripe has an expiry.
+    #[inline]
+    pub fn has_deadlines(&self) -> bool {
+        self.next_deadline_ms() != NEVER
+    }
+
     /// Adds a deadline. The caller holds the stripe.
     pub fn add_deadline(&self, held: &mut Held<'_>, deadline: Deadline) {
         held.deadlines.insert(deadline);

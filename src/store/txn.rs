@@ -3,6 +3,8 @@
 //! The order that everything rests on is in [`Txn::commit`]: the batch is durable before the index changes, and the index has changed
 //! before the caller can answer.
 
+use super::access::access_hash;
+use super::evict::Evictor;
 use super::expiry::drop_object;
 use super::keyspaces::DbTable;
 use super::objects::{ChunkTable, chunk_after, chunk_key, chunk_record, chunks_of, overlay};
@@ -14,6 +16,7 @@ use crate::log::format::{FLAG_RAW, record_bytes};
 use crate::log::{BatchBuilder, Kind, NewRecord, Object, ObjectType, Record, Writer, record_at, try_record_at};
 use crate::pool::Urgency;
 use crossbeam_epoch::Guard;
+use std::cell::Cell;
 use std::sync::PoisonError;
 
 /// What one thread needs to write: its open segment and its scratch buffers.
@@ -24,6 +27,9 @@ pub struct Worker {
     chunk_batch: BatchBuilder,
     staged: Vec<Staged>,
     objects: Vec<ObjectChange>,
+    pub(super) evictor: Evictor,
+    /// Whether this thread's commands leave the access clocks of keys that there are alone: CLIENT NO-TOUCH.
+    pub no_touch: bool,
 }
 
 /// A record in the batch that changes the index.
@@ -81,6 +87,8 @@ pub struct Txn<'a> {
     frees: bool,
     /// Whether readers may see some of the keys changed before others.
     independent: bool,
+    /// Whether a look at a key has counted as its use, so that its change is no other; or nothing is to.
+    used: Cell<bool>,
 }
 
 impl Store {
@@ -134,7 +142,8 @@ impl Store {
         // Loaded with stripes held: FLUSHDB and SWAPDB replace it only while they hold all.
         let table = self.table.load(guard);
         let now_ms = self.expiry_time(now_ms);
-        Txn { store: self, worker, guard, table, held, now_ms, first: (0, 0, 0), frees: true, independent: false }
+        let used = Cell::new(worker.no_touch);
+        Txn { store: self, worker, guard, table, held, now_ms, first: (0, 0, 0), frees: true, independent: false, used }
     }
 
     /// Makes a value ready to be stored. Short ones are only borrowed; a long one (above [`Store::inline_max`]) is written to the log as
@@ -193,10 +202,19 @@ impl Store {
 }
 
 impl<'a> Txn<'a> {
-    /// The live entry of `key`, as it was before this transaction.
+    /// The live entry of `key`, as it was before this transaction. Counts as a use of it.
     pub fn get(&self, key: Key<'_>) -> Option<Entry<'a>> {
-        let hash = self.hash(key.name);
-        self.store.entry_held(self.table, key, hash, self.now_ms, self.guard)
+        let entry = self.peek(key);
+        if self.store.access.is_on() && entry.is_some() && !self.worker.no_touch {
+            self.used.set(true);
+            self.store.note_use(key.db, self.hash(key.name), self.now_ms, self.guard);
+        }
+        entry
+    }
+
+    /// As [`Txn::get`], for a look that does not count as a use.
+    pub fn peek(&self, key: Key<'_>) -> Option<Entry<'a>> {
+        self.store.entry_held(self.table, key, self.hash(key.name), self.now_ms, self.guard)
     }
 
     fn hash(&self, name: &[u8]) -> u64 {
@@ -315,7 +333,7 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// [`StoreError::WrongType`]; [`StoreError::OutOfSpace`].
     pub fn patch(&mut self, key: Key<'_>, patches: &[(usize, &[u8])]) -> Result<(), StoreError> {
-        let entry = self.get(key);
+        let entry = self.peek(key);
         let old = entry.as_ref().map(Entry::string).transpose()?;
         let expire_at = entry.as_ref().and_then(Entry::expire_at);
         let old_len = old.as_ref().map_or(0, StrValue::len);
@@ -395,7 +413,7 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// [`StoreError::OutOfSpace`].
     pub fn copy(&mut self, from: Key<'_>, to: Key<'_>, expire_at: Option<u64>) -> Result<(), StoreError> {
-        let Some(entry) = self.get(from) else { return Ok(()) };
+        let Some(entry) = self.peek(from) else { return Ok(()) };
         entry.check()?;
         self.frees = false;
         let flags = entry.record.flags;
@@ -426,7 +444,7 @@ impl<'a> Txn<'a> {
         if from.db == to.db && from.name == to.name {
             return Ok(());
         }
-        let Some(entry) = self.get(from) else { return Ok(()) };
+        let Some(entry) = self.peek(from) else { return Ok(()) };
         entry.check()?;
         self.restage(to, &entry, entry.expire_at());
         self.stage(from, Kind::Tombstone, 0, None, &[]);
@@ -438,7 +456,7 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// [`StoreError::DamagedRecord`].
     pub fn set_expiry(&mut self, key: Key<'_>, expire_at: Option<u64>) -> Result<(), StoreError> {
-        if let Some(entry) = self.get(key) {
+        if let Some(entry) = self.peek(key) {
             entry.check()?;
             self.restage(key, &entry, expire_at);
         }
@@ -456,7 +474,7 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// [`StoreError::DamagedRecord`]: what is there cannot be taken out of the index.
     pub fn delete(&mut self, key: Key<'_>) -> Result<bool, StoreError> {
-        let entry = self.get(key);
+        let entry = self.peek(key);
         entry.as_ref().map_or(Ok(()), Entry::check)?;
         let there = entry.is_some();
         if there {
@@ -537,6 +555,13 @@ impl<'a> Txn<'a> {
         } else {
             keyspace.index_or_make(index_options).upsert(one.hash, addr, self.guard, same_key)
         };
+        if self.store.access.is_on() && new.kind != Kind::Tombstone {
+            match old {
+                Some(_) if self.used.get() => {}
+                Some(_) => self.store.note_use(one.db, one.hash, self.now_ms, self.guard),
+                None => self.store.access.start(access_hash(keyspace.id, one.hash), self.now_ms, self.guard),
+            }
+        }
         let (stripe, held) = (stripes.at(one.stripe), self.held.get(one.stripe));
         if let Some(old) = old {
             let old = books.count_out(keyspace, stripe, held, one.hash, old);
