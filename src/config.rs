@@ -135,6 +135,12 @@ pub struct ServeArgs {
     /// Most clients at once [default: 10000].
     #[arg(long, value_name = "N")]
     maxclients: Option<String>,
+    /// Bytes of live records that there may be: 512mb, 4gb, ...; 0 for no limit but the pool's [default: 0].
+    #[arg(long, value_name = "SIZE")]
+    maxmemory: Option<String>,
+    /// Which keys are evicted to stay below that: noeviction, allkeys-lru, volatile-ttl, ... [default: noeviction].
+    #[arg(long, value_name = "POLICY")]
+    maxmemory_policy: Option<String>,
     /// Close clients that are idle for so long; 0 for never [default: 0].
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<String>,
@@ -167,6 +173,8 @@ impl ServeArgs {
             ("requirepass", self.requirepass.clone()),
             ("protected-mode", self.protected_mode.clone()),
             ("maxclients", self.maxclients.clone()),
+            ("maxmemory", self.maxmemory.clone()),
+            ("maxmemory-policy", self.maxmemory_policy.clone()),
             ("timeout", self.timeout.clone()),
             ("unixsocket", self.unixsocket.clone()),
             ("unixsocketperm", self.unixsocketperm.clone()),

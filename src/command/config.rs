@@ -110,6 +110,7 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if pairs.iter().any(|(name, _)| name.eq_ignore_ascii_case(POOL_MAX_SIZE.as_bytes())) {
         ctx.store.set_pool_max_bytes(ctx.shared.settings.pool_max_bytes());
     }
+    ctx.apply_eviction_policy();
     ctx.reply.ok();
     Ok(())
 }
@@ -131,6 +132,7 @@ fn check_pool_max(ctx: &Ctx<'_>, spec: &SettingSpec, value: &[u8]) -> Result<(),
 
 fn reset_stat(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     ctx.shared.stats.reset();
+    ctx.shared.over_limit.reset();
     ctx.reply.ok();
     Ok(())
 }

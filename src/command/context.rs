@@ -1,6 +1,6 @@
 //! What a command sees of the server and of its session.
 
-use super::clients::Client;
+use super::clients::{Client, ClientFlags};
 use super::shared::{Shared, ShutdownRequest};
 use super::stats::WorkerStats;
 use crate::protocol::{Args, Protocol, ReplyWriter};
@@ -154,10 +154,19 @@ impl<'a> Ctx<'a> {
         Key { db: self.session.db, name }
     }
 
-    /// Looks a key up in the session's database, counting a hit or a miss.
+    /// Looks a key up in the session's database, counting a hit or a miss, and a use of the key.
     #[inline]
     pub fn lookup(&self, name: &[u8]) -> Option<Entry<'a>> {
-        let entry = self.store.read(self.key(name), self.now_ms, self.guard);
+        self.counted(self.read(self.key(name)))
+    }
+
+    /// As [`Ctx::lookup`], for commands that are not a use of the key.
+    pub fn lookup_unused(&self, name: &[u8]) -> Option<Entry<'a>> {
+        self.counted(self.store.peek(self.key(name), self.now_ms, self.guard))
+    }
+
+    #[inline]
+    fn counted(&self, entry: Option<Entry<'a>>) -> Option<Entry<'a>> {
         match entry {
             Some(_) => self.stats.keyspace_hits.add(1),
             None => self.stats.keyspace_misses.add(1),
@@ -169,6 +178,37 @@ impl<'a> Ctx<'a> {
     #[cold]
     pub(super) fn may_wait_for_room(&mut self, args: Args<'_>) -> bool {
         self.session.room_waits.take(args.iter().map(<[u8]>::len).sum())
+    }
+
+    /// Looks a key up; a use of it, unless the client has said CLIENT NO-TOUCH ON.
+    #[inline]
+    pub fn read(&self, key: Key<'_>) -> Option<Entry<'a>> {
+        if self.worker.no_touch {
+            self.store.peek(key, self.now_ms, self.guard)
+        } else {
+            self.store.read(key, self.now_ms, self.guard)
+        }
+    }
+
+    /// A look that was no use of the key has turned out to be one.
+    pub fn used(&self, entry: &Entry<'_>) {
+        if !self.worker.no_touch {
+            self.store.touch(entry, self.now_ms, self.guard);
+        }
+    }
+
+    /// Whether this client's commands leave the access clocks alone is known to the worker, who runs commands of one client after the other.
+    pub fn follow_no_touch(&mut self) {
+        self.worker.no_touch = self.session.client.flags().contains(ClientFlags::NO_TOUCH);
+    }
+
+    /// Looks several keys up as of one moment; a use of each, unless the client has said CLIENT NO-TOUCH ON.
+    pub fn read_many(&self, keys: &[Key<'_>]) -> Vec<Option<Entry<'a>>> {
+        if self.worker.no_touch {
+            self.store.peek_many(keys, self.now_ms, self.guard)
+        } else {
+            self.store.read_many(keys, self.now_ms, self.guard)
+        }
     }
 
     /// CLIENT REPLY OFF and SKIP: takes back what was written since `mark`, and goes on to the next mode.

@@ -12,6 +12,7 @@ mod direct;
 #[cfg(test)]
 mod docs;
 mod error;
+mod eviction;
 mod generic;
 pub mod glob;
 mod help;

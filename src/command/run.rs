@@ -7,7 +7,7 @@ use super::string::value;
 use super::table::{by_name, may_sample_time};
 use super::{CommandId, Ctx, ReplyMode};
 use crate::protocol::Args;
-use crate::store::{Entry, Key, RUN};
+use crate::store::{Entry, Key, RUN, Store};
 use std::sync::LazyLock;
 use std::time::Instant;
 
@@ -79,7 +79,8 @@ fn get_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) -> Args<
         key.name = request(i).at(1);
     }
     let mut entries: [Option<Entry<'_>>; RUN] = [const { None }; RUN];
-    ctx.store.read_batch(&keys[..count], ctx.now_ms, ctx.guard, &mut entries[..count]);
+    let read = if ctx.worker.no_touch { Store::peek_batch } else { Store::read_batch };
+    read(ctx.store, &keys[..count], ctx.now_ms, ctx.guard, &mut entries[..count]);
     let hits = entries[..count].iter().filter(|entry| entry.is_some()).count();
     ctx.stats.keyspace_hits.add(hits as u64);
     ctx.stats.keyspace_misses.add((count - hits) as u64);
@@ -113,8 +114,11 @@ fn set_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) -> Args<
         bytes += name.len() + value.len();
         taken += 1;
     }
-    if taken < 2 || ctx.store.set_independent(ctx.worker, &pairs[..taken], ctx.now_ms, ctx.guard).is_err() {
-        // Nothing has happened; one by one each gets its own answer.
+    if taken < 2
+        || !ctx.has_room_for_run(taken, bytes)
+        || ctx.store.set_independent(ctx.worker, &pairs[..taken], ctx.now_ms, ctx.guard).is_err()
+    {
+        // Nothing has happened but evictions; one by one each gets its own answer.
         return 0;
     }
     for _ in 0..taken {

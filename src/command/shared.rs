@@ -1,6 +1,7 @@
 //! What all connections of the server share, as commands see it.
 
 use super::clients::Clients;
+use super::eviction::OverLimit;
 use super::server::slowlog::SlowLog;
 use super::settings::Settings;
 use super::stats::Stats;
@@ -197,6 +198,8 @@ pub struct Shared {
     pub pause: Pause,
     /// SLOWLOG.
     pub slowlog: SlowLog,
+    /// How long the limit of `maxmemory` was exceeded.
+    pub over_limit: OverLimit,
     shutdown: watch::Sender<Option<ShutdownRequest>>,
 }
 
@@ -212,6 +215,7 @@ impl Shared {
             loading: Loading::default(),
             pause: Pause::default(),
             slowlog: SlowLog::default(),
+            over_limit: OverLimit::default(),
             shutdown: watch::Sender::new(None),
         }
     }

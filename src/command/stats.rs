@@ -66,6 +66,8 @@ pub struct WorkerStats {
     pub keyspace_hits: Counter,
     /// Lookups that found none.
     pub keyspace_misses: Counter,
+    /// Keys evicted to make room.
+    pub evicted_keys: Counter,
     /// Error replies.
     pub error_replies: Counter,
     /// Clients closed because they read their replies too slowly.
@@ -90,6 +92,7 @@ impl WorkerStats {
             writes_processed: Counter::default(),
             keyspace_hits: Counter::default(),
             keyspace_misses: Counter::default(),
+            evicted_keys: Counter::default(),
             error_replies: Counter::default(),
             output_limit_disconnections: Counter::default(),
             query_limit_disconnections: Counter::default(),
@@ -129,6 +132,7 @@ impl WorkerStats {
             writes_processed: self.writes_processed.get(),
             keyspace_hits: self.keyspace_hits.get(),
             keyspace_misses: self.keyspace_misses.get(),
+            evicted_keys: self.evicted_keys.get(),
             error_replies: self.error_replies.get(),
             output_limit_disconnections: self.output_limit_disconnections.get(),
             query_limit_disconnections: self.query_limit_disconnections.get(),
@@ -149,6 +153,7 @@ pub struct Totals {
     pub writes_processed: u64,
     pub keyspace_hits: u64,
     pub keyspace_misses: u64,
+    pub evicted_keys: u64,
     pub error_replies: u64,
     pub output_limit_disconnections: u64,
     pub query_limit_disconnections: u64,
@@ -166,6 +171,7 @@ impl Totals {
             writes_processed: f(self.writes_processed, other.writes_processed),
             keyspace_hits: f(self.keyspace_hits, other.keyspace_hits),
             keyspace_misses: f(self.keyspace_misses, other.keyspace_misses),
+            evicted_keys: f(self.evicted_keys, other.evicted_keys),
             error_replies: f(self.error_replies, other.error_replies),
             output_limit_disconnections: f(self.output_limit_disconnections, other.output_limit_disconnections),
             query_limit_disconnections: f(self.query_limit_disconnections, other.query_limit_disconnections),

@@ -242,7 +242,7 @@ pub(super) fn may_sample_time(slowlog_threshold_us: i64) -> bool {
 }
 
 /// Whether the request may run: its command exists, has the right number of arguments, the client is authenticated or need not be,
-/// and the store is there or not needed.
+/// the store is there or not needed, and there is room for what it may write.
 #[inline]
 fn admit(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Found, CommandError> {
     let found = resolve(args)?;
@@ -253,6 +253,8 @@ fn admit(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Found, CommandError> {
         CommandError::fixed("NOAUTH Authentication required.")
     } else if ctx.loading && !flags.contains(Flags::LOADING) {
         CommandError::fixed("LOADING Redis is loading the dataset in memory")
+    } else if flags.contains(Flags::DENYOOM) && !ctx.has_room() {
+        CommandError::OUT_OF_SPACE
     } else {
         return Ok(found);
     };

@@ -126,6 +126,8 @@ impl WorkerState {
             // The stand-in's own has nothing open: nothing was written there.
             self.segment = store.worker();
             self.loading = false;
+            // What CONFIG SET has said before was said to the stand-in.
+            self.shared.settings.apply_tracking(&self.store);
         }
     }
 

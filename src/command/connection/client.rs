@@ -314,6 +314,7 @@ fn no_evict(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 fn no_touch(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     ctx.session.client.set_flag(ClientFlags::NO_TOUCH, on_off(args.at(2))?);
+    ctx.follow_no_touch();
     ctx.reply.ok();
     Ok(())
 }

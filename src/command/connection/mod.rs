@@ -125,6 +125,7 @@ fn reset(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     ctx.session.reply_mode = ReplyMode::On;
     ctx.session.authenticated = !ctx.shared.settings.password_required();
     client::forget(&ctx.session.client);
+    ctx.follow_no_touch();
     ctx.reply.simple("RESET");
     Ok(())
 }

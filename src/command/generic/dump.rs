@@ -4,8 +4,11 @@ use crate::command::parse::{integer_arg, is_word};
 use crate::command::rdb::{self, PayloadError};
 use crate::command::{CommandError, Ctx};
 use crate::protocol::Args;
+use crate::store::Entry;
 
 const BUSY_KEY: CommandError = CommandError::fixed("BUSYKEY Target key name already exists.");
+const BAD_IDLE_TIME: CommandError = CommandError::fixed("ERR Invalid IDLETIME value, must be >= 0");
+const BAD_FREQUENCY: CommandError = CommandError::fixed("ERR Invalid FREQ value, must be >= 0 and <= 255");
 const BAD_TTL: CommandError = CommandError::fixed("ERR Invalid TTL value, must be >= 0");
 
 pub(super) fn dump(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -21,30 +24,26 @@ pub(super) fn dump(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError
 struct Options {
     replace: bool,
     absolute_ttl: bool,
+    idle_seconds: Option<u64>,
+    use_counter: Option<u8>,
 }
 
 impl Options {
-    /// IDLETIME and FREQ are checked and not kept: times and frequencies of use are not tracked.
     fn parse(options: Args<'_>) -> Result<Self, CommandError> {
         let mut parsed = Self::default();
-        let (mut idle_time, mut frequency) = (None, None);
         let mut i = 0;
         while let Some(word) = options.get(i) {
             match options.get(i + 1) {
                 _ if is_word(word, "REPLACE") => parsed.replace = true,
                 _ if is_word(word, "ABSTTL") => parsed.absolute_ttl = true,
-                Some(value) if is_word(word, "IDLETIME") && frequency.is_none() => {
-                    idle_time = Some(integer_arg(value)?).filter(|&seconds| seconds >= 0);
-                    if idle_time.is_none() {
-                        return Err(CommandError::fixed("ERR Invalid IDLETIME value, must be >= 0"));
-                    }
+                Some(value) if is_word(word, "IDLETIME") && parsed.use_counter.is_none() => {
+                    let seconds = u64::try_from(integer_arg(value)?).map_err(|_| BAD_IDLE_TIME)?;
+                    parsed.idle_seconds = Some(seconds);
                     i += 1;
                 }
-                Some(value) if is_word(word, "FREQ") && idle_time.is_none() => {
-                    frequency = Some(integer_arg(value)?).filter(|value| (0..=255).contains(value));
-                    if frequency.is_none() {
-                        return Err(CommandError::fixed("ERR Invalid FREQ value, must be >= 0 and <= 255"));
-                    }
+                Some(value) if is_word(word, "FREQ") && parsed.idle_seconds.is_none() => {
+                    let counter = u8::try_from(integer_arg(value)?).map_err(|_| BAD_FREQUENCY)?;
+                    parsed.use_counter = Some(counter);
                     i += 1;
                 }
                 _ => return Err(CommandError::SYNTAX),
@@ -55,10 +54,26 @@ impl Options {
     }
 }
 
+impl Options {
+    fn tells_use(&self) -> bool {
+        self.idle_seconds.is_some() || self.use_counter.is_some()
+    }
+
+    /// Has the key count as used when, or as often as, they say. Each has an effect under the policies that go by it.
+    fn set_use(&self, ctx: &Ctx<'_>, entry: &Entry<'_>) {
+        if let Some(seconds) = self.idle_seconds {
+            ctx.store.set_idle_seconds(entry, seconds, ctx.now_ms, ctx.guard);
+        }
+        if let Some(counter) = self.use_counter {
+            ctx.store.set_use_counter(entry, counter, ctx.now_ms, ctx.guard);
+        }
+    }
+}
+
 pub(super) fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let options = Options::parse(args.from(4))?;
     let key = ctx.key(args.at(1));
-    if !options.replace && ctx.store.read(key, ctx.now_ms, ctx.guard).is_some() {
+    if !options.replace && ctx.read(key).is_some() {
         return Err(BUSY_KEY);
     }
     let expire_at = expiry(args.at(2), options.absolute_ttl, ctx.now_ms)?;
@@ -81,6 +96,9 @@ pub(super) fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandEr
         }
     }
     txn.commit()?;
+    if let (Some(entry), true) = (ctx.store.peek(key, ctx.now_ms, ctx.guard), options.tells_use()) {
+        options.set_use(ctx, &entry);
+    }
     ctx.reply.ok();
     Ok(())
 }

@@ -27,7 +27,7 @@ pub(super) fn pexpiretime(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), Comma
 }
 
 fn reply_with_expiry(ctx: &mut Ctx<'_>, args: Args<'_>, shown: impl Fn(i64, i64) -> i64) -> Result<(), CommandError> {
-    let reply = match ctx.lookup(args.at(1)) {
+    let reply = match ctx.lookup_unused(args.at(1)) {
         None => NO_KEY,
         Some(entry) => {
             entry.check()?;

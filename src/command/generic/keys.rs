@@ -3,7 +3,7 @@
 use crate::command::parse::{db_arg, is_word};
 use crate::command::{CommandError, Ctx};
 use crate::protocol::Args;
-use crate::store::{Db, Key};
+use crate::store::{Db, Entry, Key};
 
 const SAME_OBJECTS: CommandError = CommandError::fixed("ERR source and destination objects are the same");
 
@@ -35,22 +35,35 @@ fn distinct_keys<'a>(db: Db, names: Args<'a>) -> Vec<Key<'a>> {
 }
 
 pub(super) fn exists(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let found = if args.len() == 2 {
-        usize::from(ctx.lookup(args.at(1)).is_some())
-    } else {
-        // All of one moment: half of another client's MSET is never counted.
-        let keys: Vec<_> = args.from(1).iter().map(|name| ctx.key(name)).collect();
-        let found = ctx.store.read_many(&keys, ctx.now_ms, ctx.guard).iter().flatten().count();
-        ctx.stats.keyspace_hits.add(found as u64);
-        ctx.stats.keyspace_misses.add((keys.len() - found) as u64);
-        found
-    };
+    if args.len() == 2 {
+        let found = ctx.lookup_unused(args.at(1)).is_some();
+        ctx.reply.integer(i64::from(found));
+        return Ok(());
+    }
+    count(ctx, args, |ctx, keys| ctx.store.peek_many(keys, ctx.now_ms, ctx.guard))
+}
+
+/// Counts as a use whatever CLIENT NO-TOUCH says: that is what it is for.
+pub(super) fn touch(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    count(ctx, args, |ctx, keys| ctx.store.read_many(keys, ctx.now_ms, ctx.guard))
+}
+
+/// Answers with how many of the keys are there. All of one moment: half of another client's MSET is never counted.
+fn count<'a>(
+    ctx: &mut Ctx<'a>,
+    args: Args<'_>,
+    look: impl FnOnce(&Ctx<'a>, &[Key<'_>]) -> Vec<Option<Entry<'a>>>,
+) -> Result<(), CommandError> {
+    let keys: Vec<_> = args.from(1).iter().map(|name| ctx.key(name)).collect();
+    let found = look(ctx, &keys).iter().flatten().count();
+    ctx.stats.keyspace_hits.add(found as u64);
+    ctx.stats.keyspace_misses.add((keys.len() - found) as u64);
     ctx.reply.integer(found as i64);
     Ok(())
 }
 
 pub(super) fn type_of(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let name = ctx.lookup(args.at(1)).map_or("none", |entry| entry.type_name());
+    let name = ctx.lookup_unused(args.at(1)).map_or("none", |entry| entry.type_name());
     ctx.reply.simple(name);
     Ok(())
 }
@@ -81,6 +94,7 @@ fn rename_unless(ctx: &mut Ctx<'_>, args: Args<'_>, only_if_free: bool) -> Resul
         txn.rename(from, to)?;
     }
     txn.commit()?;
+    ctx.store.carry_access(from, to, ctx.now_ms, ctx.guard);
     Ok(true)
 }
 
@@ -127,6 +141,7 @@ pub(super) fn move_to(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandEr
     if moved {
         txn.rename(from, to)?;
         txn.commit()?;
+        ctx.store.carry_access(from, to, ctx.now_ms, ctx.guard);
     }
     ctx.reply.integer(i64::from(moved));
     Ok(())

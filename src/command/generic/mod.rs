@@ -35,9 +35,9 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         ..fast_read("exists", "1.0.0", Arity::AtLeast(2), KeySpec::all_from(1), keys::exists)
     },
     CommandSpec {
-        summary: "Says how many of the keys exist.",
+        summary: "Counts as a use of the keys, and says how many of them exist.",
         complexity: "O(N) for N keys",
-        ..fast_read("touch", "3.2.1", Arity::AtLeast(2), KeySpec::all_from(1), keys::exists)
+        ..fast_read("touch", "3.2.1", Arity::AtLeast(2), KeySpec::all_from(1), keys::touch)
     },
     CommandSpec {
         summary: "Names the type of what a key holds.",

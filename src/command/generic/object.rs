@@ -12,17 +12,26 @@ const EMBSTR_MAX_BYTES: usize = 44;
 /// Integers below this are shared objects in Redis, whose count of references is the greatest 32-bit number.
 const SHARED_INTEGERS: i64 = 10_000;
 
+const NOT_LFU: CommandError = CommandError::fixed(
+    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between \
+     policies at runtime LRU and LFU data will take some time to adjust.",
+);
+const LFU: CommandError = CommandError::fixed(
+    "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at \
+     runtime LRU and LFU data will take some time to adjust.",
+);
+
 pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
         summary: "Names the encoding that Redis would keep the value in.",
         ..read("encoding", "2.2.3", Arity::Exact(3), KeySpec::one(2), encoding)
     },
     CommandSpec {
-        summary: "How often a key is used: an error, as no LFU policy is in force.",
+        summary: "Gives the logarithmic counter of a key's uses, while an LFU policy is in force.",
         ..read("freq", "4.0.0", Arity::Exact(3), KeySpec::one(2), freq)
     },
     CommandSpec {
-        summary: "Seconds since a key was last used: always 0, as times of use are not kept.",
+        summary: "Gives the seconds since a key was last used; 0 unless an LRU policy is in force.",
         ..read("idletime", "2.2.3", Arity::Exact(3), KeySpec::one(2), idletime)
     },
     CommandSpec {
@@ -34,7 +43,7 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
 
 /// The key, without counting a hit or a miss; a missing one is answered with null.
 fn look<'a>(ctx: &mut Ctx<'a>, args: Args<'_>) -> Option<Entry<'a>> {
-    let entry = ctx.store.read(ctx.key(args.at(2)), ctx.now_ms, ctx.guard);
+    let entry = ctx.store.peek(ctx.key(args.at(2)), ctx.now_ms, ctx.guard);
     if entry.is_none() {
         ctx.reply.null();
     }
@@ -64,19 +73,19 @@ pub(in crate::command) fn encoding_of(entry: &Entry<'_>) -> Result<&'static str,
 }
 
 fn freq(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    match look(ctx, args) {
-        None => Ok(()),
-        Some(_) => Err(CommandError::fixed(
-            "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
-             between policies at runtime LRU and LFU data will take some time to adjust.",
-        )),
-    }
+    let Some(entry) = look(ctx, args) else { return Ok(()) };
+    let counter = ctx.store.use_counter(&entry, ctx.now_ms, ctx.guard);
+    ctx.reply.integer(i64::from(counter.ok_or(NOT_LFU)?));
+    Ok(())
 }
 
 fn idletime(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    if look(ctx, args).is_some() {
-        ctx.reply.integer(0);
+    let Some(entry) = look(ctx, args) else { return Ok(()) };
+    if ctx.shared.settings.maxmemory_policy().is_lfu() {
+        return Err(LFU);
     }
+    let seconds = ctx.store.idle_seconds(&entry, ctx.now_ms, ctx.guard).unwrap_or(0);
+    ctx.reply.integer(seconds as i64);
     Ok(())
 }
 
@@ -96,9 +105,9 @@ fn help_text(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             "ENCODING <key>",
             "    The encoding Redis would keep the value in: int, embstr or raw for strings.",
             "FREQ <key>",
-            "    An error: frequencies of use are not kept.",
+            "    How often the key is used, on a logarithmic scale; while an LFU policy is in force.",
             "IDLETIME <key>",
-            "    Always 0: times of use are not kept.",
+            "    Seconds since the key was last used; 0 unless an LRU policy is in force.",
             "REFCOUNT <key>",
             "    References to the value.",
         ],

@@ -78,14 +78,15 @@ fn pfadd(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args.at(1));
     let elements = args.from(2);
     // Once a sketch has settled most elements change nothing, which a reader can tell.
-    if let Some(found) = value::string_of(ctx.store.read(key, ctx.now_ms, ctx.guard))? {
-        let sketch = Sketch::open(found)?;
+    if let Some(entry) = ctx.store.peek(key, ctx.now_ms, ctx.guard) {
+        let sketch = Sketch::open(entry.string()?)?;
         sketch.check()?;
         let mut changes = false;
         for element in elements.iter() {
             changes = changes || sketch.would_change(element)?;
         }
         if !changes {
+            ctx.used(&entry);
             ctx.reply.integer(0);
             return Ok(());
         }
@@ -117,7 +118,7 @@ fn pfcount(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     let keys: Vec<Key<'_>> = args.from(1).iter().map(|name| ctx.key(name)).collect();
     let mut ranks = Box::new([0; REGISTERS]);
-    for entry in ctx.store.read_many(&keys, ctx.now_ms, ctx.guard) {
+    for entry in ctx.read_many(&keys) {
         if let Some(found) = value::string_of(entry)? {
             Sketch::open(found)?.merge_into(&mut ranks)?;
         }

@@ -37,7 +37,7 @@ fn usage(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
         i += 2;
     }
-    match ctx.store.read(ctx.key(args.at(2)), ctx.now_ms, ctx.guard) {
+    match ctx.store.peek(ctx.key(args.at(2)), ctx.now_ms, ctx.guard) {
         Some(entry) => ctx.reply.integer(entry.memory_bytes() as i64),
         None => ctx.reply.null(),
     }

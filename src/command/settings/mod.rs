@@ -16,6 +16,7 @@ pub use kind::{Kind, OutputLimit, size};
 pub use table::SETTINGS;
 
 use super::clients::ClientClass;
+use crate::store::{EvictionPolicy, Store};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -107,6 +108,13 @@ struct Live {
     slowlog_max_len: AtomicU64,
     databases: AtomicU64,
     shutdown_timeout_secs: AtomicU64,
+    maxmemory_bytes: AtomicU64,
+    /// The place in [`EvictionPolicy::ALL`].
+    maxmemory_policy: AtomicU64,
+    maxmemory_samples: AtomicU64,
+    eviction_tenacity: AtomicU64,
+    lfu_log_factor: AtomicU64,
+    lfu_decay_minutes: AtomicU64,
     /// For each class: hard limit, soft limit, seconds above the soft limit.
     output_limits: [[AtomicU64; 3]; 2],
 }
@@ -313,6 +321,36 @@ impl Settings {
         Duration::from_secs(self.live.shutdown_timeout_secs.load(Relaxed))
     }
 
+    /// Bytes of live records that there may be; 0 for no limit.
+    #[inline]
+    pub fn maxmemory_bytes(&self) -> u64 {
+        self.live.maxmemory_bytes.load(Relaxed)
+    }
+
+    /// Which keys are evicted to stay below the limit.
+    pub fn maxmemory_policy(&self) -> EvictionPolicy {
+        EvictionPolicy::ALL[self.live.maxmemory_policy.load(Relaxed) as usize]
+    }
+
+    /// Keys sampled in each round of eviction.
+    pub fn maxmemory_samples(&self) -> usize {
+        self.live.maxmemory_samples.load(Relaxed) as usize
+    }
+
+    /// How long a command may go on evicting, from 0 to 100.
+    pub fn eviction_tenacity(&self) -> u64 {
+        self.live.eviction_tenacity.load(Relaxed)
+    }
+
+    /// Has `store` track the uses of keys as the eviction policy asks for. To be called when these settings have changed, and for a store that has
+    /// just been opened.
+    pub fn apply_tracking(&self, store: &Store) {
+        store.track_access(|| {
+            let factor = |cell: &AtomicU64| cell.load(Relaxed) as u32;
+            self.maxmemory_policy().tracking(factor(&self.live.lfu_log_factor), factor(&self.live.lfu_decay_minutes))
+        });
+    }
+
     /// How much may wait to be sent to a client of that class.
     pub fn output_limit(&self, class: ClientClass) -> OutputLimit {
         let [hard, soft, secs] = &self.live.output_limits[match class {
@@ -349,6 +387,13 @@ impl Settings {
         live.slowlog_max_len.store(unsigned("slowlog-max-len"), Relaxed);
         live.databases.store(unsigned("databases"), Relaxed);
         live.shutdown_timeout_secs.store(unsigned("shutdown-timeout"), Relaxed);
+        live.maxmemory_bytes.store(unsigned("maxmemory"), Relaxed);
+        let policy = EvictionPolicy::ALL.iter().position(|policy| policy.name() == text("maxmemory-policy"));
+        live.maxmemory_policy.store(policy.expect("each word of the setting is a policy's name") as u64, Relaxed);
+        live.maxmemory_samples.store(unsigned("maxmemory-samples"), Relaxed);
+        live.eviction_tenacity.store(unsigned("maxmemory-eviction-tenacity"), Relaxed);
+        live.lfu_log_factor.store(unsigned("lfu-log-factor"), Relaxed);
+        live.lfu_decay_minutes.store(unsigned("lfu-decay-time"), Relaxed);
         for (class, limits) in kind::output_limits(text("client-output-buffer-limit")).into_iter().enumerate() {
             for (cell, value) in live.output_limits[class].iter().zip(limits) {
                 cell.store(value, Relaxed);

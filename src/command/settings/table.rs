@@ -1,6 +1,7 @@
 //! The table of settings, in alphabetical order.
 
 use super::{Effect, Kind, SettingSpec};
+use crate::store::EvictionPolicy;
 
 const BOOL: Kind = Kind::Bool;
 const TEXT: Kind = Kind::Text;
@@ -31,6 +32,15 @@ const fn fixed(name: &'static str, kind: Kind, default: &'static str) -> Setting
 const fn also(alias: &'static str, spec: SettingSpec) -> SettingSpec {
     SettingSpec { alias: Some(alias), ..spec }
 }
+
+const POLICIES: [&str; EvictionPolicy::ALL.len()] = {
+    let (mut names, mut i) = ([""; EvictionPolicy::ALL.len()], 0);
+    while i < names.len() {
+        names[i] = EvictionPolicy::ALL[i].name();
+        i += 1;
+    }
+    names
+};
 
 /// Every setting. Names and defaults are Redis 7.2's, but for the few of our own.
 pub const SETTINGS: &[SettingSpec] = &[
@@ -117,8 +127,8 @@ pub const SETTINGS: &[SettingSpec] = &[
     ignored("lazyfree-lazy-server-del", BOOL, "no"),
     ignored("lazyfree-lazy-user-del", BOOL, "no"),
     ignored("lazyfree-lazy-user-flush", BOOL, "no"),
-    ignored("lfu-decay-time", INT, "1"),
-    ignored("lfu-log-factor", INT, "10"),
+    live("lfu-decay-time", INT, "1"),
+    live("lfu-log-factor", INT, "10"),
     ignored("list-compress-depth", INT, "0"),
     also("list-max-ziplist-size", ignored("list-max-listpack-size", int(i32::MIN as i64, i32::MAX as i64), "-2")),
     ignored("locale-collate", TEXT, ""),
@@ -127,24 +137,11 @@ pub const SETTINGS: &[SettingSpec] = &[
     ignored("masterauth", TEXT, ""),
     ignored("masteruser", TEXT, ""),
     live("maxclients", int(1, u32::MAX as i64), "10000"),
-    ignored("maxmemory", SIZE, "0"),
+    live("maxmemory", SIZE, "0"),
     ignored("maxmemory-clients", Kind::SizeOrPercent, "0"),
-    ignored("maxmemory-eviction-tenacity", int(0, 100), "10"),
-    ignored(
-        "maxmemory-policy",
-        Kind::Enum(&[
-            "volatile-lru",
-            "volatile-lfu",
-            "volatile-random",
-            "volatile-ttl",
-            "allkeys-lru",
-            "allkeys-lfu",
-            "allkeys-random",
-            "noeviction",
-        ]),
-        "noeviction",
-    ),
-    ignored("maxmemory-samples", int(1, i32::MAX as i64), "5"),
+    live("maxmemory-eviction-tenacity", int(0, 100), "10"),
+    live("maxmemory-policy", Kind::Enum(&POLICIES), "noeviction"),
+    live("maxmemory-samples", int(1, i32::MAX as i64), "5"),
     start("medium", Kind::Enum(&["auto", "dram"]), "auto"),
     also("min-slaves-max-lag", ignored("min-replicas-max-lag", INT, "10")),
     also("min-slaves-to-write", ignored("min-replicas-to-write", INT, "0")),

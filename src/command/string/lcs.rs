@@ -12,7 +12,7 @@ use std::borrow::Cow;
 /// `LCS key1 key2 [LEN] [IDX] [MINMATCHLEN n] [WITHMATCHLEN]`
 pub fn lcs(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let keys = [ctx.key(args.at(1)), ctx.key(args.at(2))];
-    let entries = ctx.store.read_many(&keys, ctx.now_ms, ctx.guard);
+    let entries = ctx.read_many(&keys);
     let text = |at: usize| match entries.get(at).copied().flatten() {
         None => Ok(Cow::Borrowed(&b""[..])),
         Some(entry) => entry

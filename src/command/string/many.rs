@@ -16,7 +16,7 @@ pub fn mget(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     // One allocation here and one in the store: the number of keys is the client's choice.
     let keys: Vec<Key<'_>> = names.iter().map(|name| ctx.key(name)).collect();
-    for entry in ctx.store.read_many(&keys, ctx.now_ms, ctx.guard) {
+    for entry in ctx.read_many(&keys) {
         value::reply_or_null(&mut ctx.reply, string_or_none(entry)?);
     }
     Ok(())
@@ -47,7 +47,8 @@ pub fn mset(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 pub fn msetnx(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let keys = keys_of(ctx, args, "msetnx")?;
     // A first look without the locks, so that long values are not written to the pool only to be dropped.
-    if keys.iter().any(|key| ctx.store.read(*key, ctx.now_ms, ctx.guard).is_some()) {
+    if let Some(entry) = keys.iter().find_map(|key| ctx.store.peek(*key, ctx.now_ms, ctx.guard)) {
+        ctx.used(&entry);
         ctx.reply.integer(0);
         return Ok(());
     }

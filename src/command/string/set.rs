@@ -91,8 +91,9 @@ fn set_with(
     let key = ctx.key(name);
     if options.condition != Condition::Always {
         // A first look without the lock, so that a long value is not written to the pool only to be dropped.
-        let entry = ctx.store.read(key, ctx.now_ms, ctx.guard);
+        let entry = ctx.store.peek(key, ctx.now_ms, ctx.guard);
         if !options.condition.holds(entry.is_some()) {
+            entry.iter().for_each(|entry| ctx.used(entry));
             let old = if options.get { value::string_of(entry)? } else { None };
             reply(&mut ctx.reply, Outcome { stored: false, old });
             return Ok(());

@@ -75,7 +75,7 @@ pub(super) fn of_all(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandEr
 pub(super) fn of_keys(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     ctx.reply.array_header(args.from(2).len());
     for name in args.from(2).iter() {
-        let digest = match ctx.store.read(ctx.key(name), ctx.now_ms, ctx.guard) {
+        let digest = match ctx.store.peek(ctx.key(name), ctx.now_ms, ctx.guard) {
             Some(entry) => of_value(&entry)?,
             None => Digest::default(),
         };

@@ -92,7 +92,7 @@ fn reload(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 }
 
 fn object(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let entry = ctx.store.read(ctx.key(args.at(2)), ctx.now_ms, ctx.guard).ok_or(CommandError::NO_SUCH_KEY)?;
+    let entry = ctx.store.peek(ctx.key(args.at(2)), ctx.now_ms, ctx.guard).ok_or(CommandError::NO_SUCH_KEY)?;
     let (encoding, value) = (encoding_of(&entry)?, entry.string()?);
     let serialized = rdb::string_len(&value.bytes());
     let text = format!(

@@ -91,6 +91,7 @@ pub(super) fn memory(report: &mut Report, ctx: &Ctx<'_>) {
     report.field("used_memory_dataset", store.live_bytes);
     report.field("used_memory_dataset_perc", percent(store.live_bytes, used));
     report.field("used_memory_index", store.index_bytes);
+    report.field("used_memory_access_clocks", store.access_clock_bytes);
     report.field("allocator_allocated", memory.besides_pool);
     report.field("allocator_active", memory.besides_pool);
     report.field("allocator_resident", memory.besides_pool);
@@ -228,10 +229,11 @@ pub(super) fn stats(report: &mut Report, ctx: &Ctx<'_>) {
     report.field("expired_keys", ctx.store.expired_keys());
     report.field("expired_stale_perc", "0.00");
     zeros(report, &["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"]);
-    zeros(
-        report,
-        &["evicted_keys", "evicted_clients", "total_eviction_exceeded_time", "current_eviction_exceeded_time"],
-    );
+    report.field("evicted_keys", totals.evicted_keys);
+    report.field("evicted_clients", 0);
+    let (total_ms, current_ms) = ctx.shared.over_limit.total_and_current_ms(ctx.now_ms);
+    report.field("total_eviction_exceeded_time", total_ms);
+    report.field("current_eviction_exceeded_time", current_ms);
     report.field("keyspace_hits", totals.keyspace_hits);
     report.field("keyspace_misses", totals.keyspace_misses);
     zeros(
