@@ -7,12 +7,13 @@
 //! for n in 1000 2000; do valgrind --tool=callgrind --callgrind-out-file=/dev/null PROGRAM set $n 2>&1 | grep Collected; done
 //! ```
 //!
-//! The difference by 1,000 is the cost of one, the formatting of its key's name included; `get` in the place of `set` counts GETs. It says what hooks, defects and the scheduler of the tests cost where they are not: it must
+//! The difference by 1,000 is the cost of one, the formatting of its key's name included; `get` in the place of `set` counts GETs. A third
+//! word, such as `allkeys-lru`, is the eviction policy whose clocks they keep. It says what hooks, defects and the scheduler of the tests cost where they are not: it must
 //! not grow when one of them is touched. Keys are hashed with a random key, so counts differ by some tenths of a percent from run to run.
 
 use crossbeam_epoch::pin;
 use fencepost::base::Clock;
-use fencepost::store::{Key, Store, Worker};
+use fencepost::store::{EvictionPolicy, Key, Store, Worker};
 
 /// Keys that are written in turn.
 const KEYS: u64 = 256;
@@ -22,6 +23,8 @@ fn main() {
     let count = args.iter().filter_map(|arg| arg.parse().ok()).next().unwrap_or(1000);
     let gets = args.iter().any(|arg| arg == "get");
     let store = Store::in_memory(64 << 20, Clock::manual(1)).expect("memory");
+    let policy = EvictionPolicy::ALL.into_iter().find(|policy| args.iter().any(|arg| arg == policy.name()));
+    store.track_access(|| policy.unwrap_or_default().tracking(10, 1));
     let mut worker = store.worker();
     // All keys are there before, so that every SET counted replaces one and every GET finds one.
     (0..KEYS).for_each(|number| set(&store, &mut worker, &name(number)));
