@@ -3,7 +3,9 @@
 //! Nothing is asked for but one atomic while no limit is set. With a limit, each worker has a share of what is left below it, and only when that
 //! is used up are the bytes in use summed up again (`store/evict.rs`).
 
-use super::Ctx;
+use super::context::RoomWaits;
+use super::{CommandSpec, Ctx, Flags};
+use crate::protocol::Args;
 use crate::store::{Evicted, EvictionRules};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -92,13 +94,28 @@ impl Ctx<'_> {
         enough || (ahead == 0 && evicted.out_of_time)
     }
 
-    /// Evicts keys whose records take at least `bytes` as the policy says, `maxmemory` or not, because the pool itself has no room: whether that many
-    /// were evicted. Their records are garbage then, which it takes a cleaner to make room of. No stripe may be held.
-    pub fn evict_for_pool(&mut self, bytes: u64) -> bool {
+    /// The pool itself has no room for a command, and cleaning has made none. Whether keys were evicted, `maxmemory` or not, so that the command should
+    /// wait for the cleaner once more. That ends at last: each time keys go, for no longer than one command may evict.
+    #[cold]
+    pub(super) fn may_evict_for_room(&mut self, spec: &CommandSpec, args: Args<'_>) -> bool {
+        let pool = self.store.pool();
+        let bytes: u64 = args.iter().map(|arg| arg.len() as u64).sum();
+        let is_hopeless = bytes > pool.region().len() / 2;
+        let may =
+            spec.flags.contains(Flags::DENYOOM) && !is_hopeless && self.evict_for_pool(bytes + pool.segment_bytes());
+        if may {
+            self.session.room_waits = RoomWaits::default();
+        }
+        may
+    }
+
+    /// Evicts keys whose records take `bytes`, as the policy says, or as many as there is time for. Says whether any went: their records are garbage
+    /// then, which it takes the cleaner to make room of.
+    fn evict_for_pool(&mut self, bytes: u64) -> bool {
         let rules = self.eviction_rules(0);
         let evicted = self.store.evict(self.worker, &rules, bytes, self.now_ms, self.guard);
         self.count_evicted(evicted);
-        evicted.bytes >= bytes
+        evicted.bytes > 0
     }
 
     fn count_evicted(&self, evicted: Evicted) {

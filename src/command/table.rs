@@ -194,7 +194,9 @@ fn run(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<(), CommandEr
         slowlog::note(ctx, found, args, elapsed);
         outcome
     };
-    if outcome.as_ref().is_err_and(|error| *error == CommandError::OUT_OF_SPACE) && ctx.may_wait_for_room(args) {
+    if outcome.as_ref().is_err_and(|error| *error == CommandError::OUT_OF_SPACE)
+        && (ctx.may_wait_for_room(args) || ctx.may_evict_for_room(found.spec, args))
+    {
         ctx.reply.truncate(mark);
         ctx.after = After::MakeRoom { frees: !found.spec.flags.contains(Flags::DENYOOM) };
         return Ok(());

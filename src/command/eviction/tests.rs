@@ -427,16 +427,20 @@ fn limit_and_policy_change_at_run_time() {
     assert_eq!(set(&mut client, "z"), Reply::ok());
 }
 
-/// What the command layer does when the pool itself is full.
+/// A pool of 16 MiB takes more than that, without a limit, where keys may be evicted; and refuses where none may.
 #[test]
-fn keys_are_evicted_for_the_pool_without_a_limit() {
+fn keys_are_evicted_when_the_pool_itself_is_full() {
     let mut client = limited(0, "allkeys-lru");
-    (0..100).for_each(|i| drop(set(&mut client, &format!("k{i}"))));
-    let live = client.store.live_bytes();
-    client.with_ctx(|ctx| assert!(ctx.evict_for_pool(1000)));
-    assert!(client.store.live_bytes() <= live - 1000);
+    let value = "v".repeat(4000);
+    let set = |client: &mut TestClient, i: usize| client.run_args(&["SET", &format!("k{i}"), &value]);
+    for i in 0..6000 {
+        assert_eq!(set(&mut client, i), Reply::ok(), "write {i}");
+    }
+    let left = client.run("DBSIZE").int() as u64;
+    assert!(left > 1000 && info(&mut client, "evicted_keys") == 6000 - left, "{left}");
     client.run("CONFIG SET maxmemory-policy noeviction");
-    client.with_ctx(|ctx| assert!(!ctx.evict_for_pool(1000)));
+    assert!((6000..12_000).any(|i| set(&mut client, i) == Reply::error(OOM)));
+    assert!(client.run("DBSIZE").int() as u64 >= left, "none went for that");
 }
 
 /// Keys that had expired give their room without being counted as evicted.
