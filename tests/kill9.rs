@@ -39,8 +39,12 @@ const LASTING_KEYS: u64 = 24;
 const SHORT_KEYS: u64 = 6;
 const SHARED_KEYS: usize = 4;
 
-/// Rounds on one pool before the next begins with a new one: nothing reclaims the room of what was overwritten.
+/// Rounds on one pool before the next begins with a new one.
 const ROUNDS_PER_POOL: usize = 25;
+
+/// How large pools are: some that are small to begin with, so that many kills come while they grow, and some that never have much more room than
+/// the keys take, so that all of it is cleaned again and again.
+const SIZES: [&[&str]; 2] = [&["--pool-size", "8mb", "--pool-max-size", "1gb"], &["--pool-size", "12mb"]];
 
 /// The key that everyone increments.
 const COUNTER: &str = "counter";
@@ -96,11 +100,12 @@ fn run(rounds: usize, seed: Seed) -> Verdict {
     let mut rng = seed.rng(0);
     let mut verdict = Verdict::default();
     let places = [Storage::Memory, Storage::Disk(PathBuf::from(env!("CARGO_TARGET_TMPDIR")))];
-    let mut trials: Vec<Trial> = places.iter().map(|place| Trial::new(place, &mut rng)).collect();
+    let kinds: Vec<_> = SIZES.iter().flat_map(|sizes| places.iter().map(move |place| (place, *sizes))).collect();
+    let mut trials: Vec<Trial> = kinds.iter().map(|(place, sizes)| Trial::new(place, sizes, &mut rng)).collect();
     for round in 0..rounds {
-        let turn = round % places.len();
+        let turn = round % kinds.len();
         if trials[turn].rounds == ROUNDS_PER_POOL {
-            trials[turn] = Trial::new(&places[turn], &mut rng);
+            trials[turn] = Trial::new(kinds[turn].0, kinds[turn].1, &mut rng);
         }
         let (acknowledged, violations) = trials[turn].round(seed.rng(1 + round as u64));
         verdict.rounds += 1;
@@ -132,10 +137,8 @@ struct Trial {
 
 impl Trial {
     /// A server on a new pool; some are killed while they are making it.
-    fn new(place: &Storage, rng: &mut Rng) -> Self {
-        // Small to begin with, so that many kills come while it grows.
-        let sizes = ["--pool-size", "8mb", "--pool-max-size", "1gb"];
-        let mut server = Server::under_test(env!("CARGO_BIN_EXE_fencepost"), place, &sizes);
+    fn new(place: &Storage, sizes: &[&str], rng: &mut Rng) -> Self {
+        let mut server = Server::under_test(env!("CARGO_BIN_EXE_fencepost"), place, sizes);
         let (_quiet, silence) = mpsc::channel();
         for _ in 0..rng.below(4) {
             server.spawn();

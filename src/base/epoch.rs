@@ -36,6 +36,8 @@ impl<T: Send + Sync + 'static> EpochCell<T> {
         let former = self.0.swap(Owned::new(value), Ordering::AcqRel, guard);
         // SAFETY: the swap took it out of the cell, so no new reader can get it, and it is retired just once (2).
         unsafe { guard.defer_destroy(former) };
+        // Somebody may wait for it to go; this thread may do nothing more for a long time.
+        guard.flush();
     }
 }
 
@@ -195,6 +197,29 @@ mod tests {
             while !grace.is_over() {
                 std::thread::yield_now();
             }
+        });
+    }
+
+    /// What a cell held was kept by a thread that had replaced it and then had nothing to do.
+    #[test]
+    fn a_former_value_goes_although_the_thread_that_replaced_it_rests() {
+        let (cell, former) = (EpochCell::new(Arc::new(())), Arc::new(()));
+        let (replaced, end) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+        std::thread::scope(|scope| {
+            let (cell, ours) = (&cell, Arc::clone(&former));
+            scope.spawn(move || {
+                cell.replace(ours, &crossbeam_epoch::pin());
+                cell.replace(Arc::new(()), &crossbeam_epoch::pin());
+                replaced.0.send(()).expect("the test waits");
+                let _told = end.1.recv();
+            });
+            replaced.1.recv().expect("the thread runs");
+            // Ends: nobody stays pinned.
+            while Arc::strong_count(&former) > 1 {
+                crossbeam_epoch::pin().flush();
+                std::thread::yield_now();
+            }
+            drop(end.0);
         });
     }
 
