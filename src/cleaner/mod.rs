@@ -182,8 +182,8 @@ impl Cleaner {
     /// whole pool, as these may lead to what was copied.
     pub fn abandon(&mut self, pool: &Pool) {
         let waiting = self.waiting.take();
-        // Whoever had records to publish there has done so.
-        pool.settle(waiting.as_ref().map_or(&[], |waiting| &waiting.sealed));
+        // A value that is being prepared may still have its chunks there.
+        pool.put_back_sealed(waiting.as_ref().map_or(&[], |waiting| &waiting.sealed));
         let emptied = self.emptied.drain(..).chain(waiting.into_iter().flat_map(|waiting| waiting.emptied));
         let victims = emptied.map(|emptied| emptied.id).chain(self.victims.drain(..).map(|victim| victim.id));
         victims.for_each(|id| pool.end_cleaning(id, false));

@@ -353,6 +353,11 @@ impl Pool {
         std::mem::take(&mut self.lock_sealed())
     }
 
+    /// Whoever asked for them will not settle these.
+    pub fn put_back_sealed(&self, ids: &[SegmentId]) {
+        self.lock_sealed().extend(ids);
+    }
+
     /// Everything in these segments is published: they may be cleaned.
     pub fn settle(&self, ids: &[SegmentId]) {
         for id in ids {

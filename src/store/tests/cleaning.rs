@@ -242,7 +242,8 @@ fn a_segment_is_not_freed_under_a_reader() {
 #[test]
 fn what_is_being_written_is_not_taken_for_garbage() {
     let dir = tempfile::tempdir().expect("tempdir");
-    let store = open_small(&dir.path().join("pool"), 16);
+    let path = dir.path().join("pool");
+    let store = open_small(&path, 16);
     let mut worker = store.worker();
     let value = pattern(12_000, 1);
     let guard = pin();
@@ -250,6 +251,8 @@ fn what_is_being_written_is_not_taken_for_garbage() {
     assert!(store.pool.segments_opened() > 2, "its chunks fill segments");
     std::thread::scope(|scope| {
         let cleaned = scope.spawn(|| {
+            let _step = store.clean_step(Demand::Now);
+            store.reload().expect("no damage");
             for _ in 0..1000 {
                 let _step = store.clean_step(Demand::Now);
             }
@@ -262,7 +265,8 @@ fn what_is_being_written_is_not_taken_for_garbage() {
     txn.commit().expect("committed");
     drop(guard);
     clean(&store);
-    assert_eq!(get(&store, b"k"), Some(value));
+    drop((worker, store));
+    assert_eq!(get(&open_small(&path, 16), b"k"), Some(value));
 }
 
 #[test]
