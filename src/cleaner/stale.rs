@@ -24,6 +24,11 @@ impl StaleFilter {
         Self { counters: (0..count).map(|_| AtomicU8::new(0)).collect(), shift: 64 - count.ilog2() }
     }
 
+    /// One of the same size that counts nothing. The pool may have grown since this one was made.
+    pub fn empty_twin(&self) -> Self {
+        Self { counters: self.counters.iter().map(|_| AtomicU8::new(0)).collect(), shift: self.shift }
+    }
+
     fn counter(&self, hash: u64) -> &AtomicU8 {
         // The index and the stripes go by the hash's own bits, from either end.
         &self.counters[(hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize]
@@ -60,14 +65,14 @@ impl StaleFilter {
         self.counter(hash).load(Ordering::Relaxed)
     }
 
-    /// Counts what `other`, made for the same pool, has counted.
+    /// Counts what `other`, a twin of this one, has counted.
     pub fn replace_with(&self, other: &StaleFilter) {
         for (mine, theirs) in self.counters.iter().zip(&other.counters) {
             mine.store(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 
-    /// Whether `other`, made for the same pool, has counted more of some key.
+    /// Whether `other`, a twin of this one, has counted more of some key.
     pub fn falls_short_of(&self, other: &StaleFilter) -> bool {
         let counts = |filter: &AtomicU8| filter.load(Ordering::Relaxed);
         self.counters.iter().zip(&other.counters).any(|(mine, theirs)| counts(mine) < counts(theirs))

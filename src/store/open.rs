@@ -201,7 +201,7 @@ impl Store {
         let ids = &self.pool.superblock().keyspaces;
         // Nothing is removed but what has durably expired: nobody may find a key gone that a crash could bring back. The rest expires as ever.
         let expired_ms = self.clock_floor_ms.load(Ordering::Acquire);
-        let stale = StaleFilter::new(self.pool.region().len());
+        let stale = self.stale.empty_twin();
         let books = Books { pool: &self.pool, stale: &stale };
         let rebuilt = rebuild(books, &self.index_options, ids, 1, expired_ms, &Progress::default());
         if let Some(damage) = rebuilt.report.damage.first() {
@@ -237,7 +237,7 @@ impl Store {
         let _marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         let live = || -> Vec<u64> { self.pool.segment_ids().map(|id| self.pool.segment_use(id).live_bytes).collect() };
         let counted = live();
-        let stale = StaleFilter::new(self.pool.region().len());
+        let stale = self.stale.empty_twin();
         let books = Books { pool: &self.pool, stale: &stale };
         let ids = &self.pool.superblock().keyspaces;
         let expired_ms = self.clock_floor_ms.load(Ordering::Acquire);

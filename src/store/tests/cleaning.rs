@@ -436,6 +436,26 @@ fn a_reload_in_the_middle_of_cleaning_loses_nothing() {
     assert_eq!(store.check_books(), Ok(()));
 }
 
+/// The filter is of the size that the pool had at its opening. A reload made one for the present size, whose counts belonged to other keys in the old one.
+#[test]
+fn a_reload_in_a_pool_that_has_grown_still_counts_what_is_superseded() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let mut options = small(&dir.path().join("pool"), 30);
+    (options.pool.max_bytes, options.pool.region.reserve_bytes) = (1 << 20, 1 << 20);
+    let store = Store::open(&options, Clock::manual(NOW), &Progress::default()).expect("opens");
+    let mut worker = store.worker();
+    let name = |i: usize| format!("key:{i}").into_bytes();
+    for i in 0..100 {
+        set(&store, &mut worker, &name(i), b"old", None);
+        delete(&store, &mut worker, &name(i));
+    }
+    // The filter has a size of its own at least, which is enough for 128 KiB.
+    store.pool.grow(1 << 20).expect("grown");
+    store.reload().expect("no damage");
+    let counted = |i: usize| store.stale.count(store.hash(&name(i))) > 0;
+    assert_eq!((0..100).filter(|&i| counted(i)).count(), 100);
+}
+
 /// A segment in which something does not validate is left as it is: copying would make damage look whole.
 #[test]
 fn a_damaged_segment_is_not_cleaned() {
