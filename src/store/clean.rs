@@ -30,6 +30,8 @@ pub(super) struct Cleaning {
     deleters: AtomicU32,
     /// How often the cleaner has found nothing to do while somebody waited.
     fruitless: AtomicU64,
+    /// Segments that are being emptied, or are empty and wait, as the last step has left them.
+    backlog: AtomicU64,
     /// Told whenever one of the two may have changed for a waiter.
     progress: Notify,
     /// Tombstones that recovery has found not to be needed, as far as the cleaner could not find out in time.
@@ -39,6 +41,11 @@ pub(super) struct Cleaning {
 impl Cleaning {
     pub(super) fn new(outdone: HashSet<LogAddr>) -> Self {
         Self { outdone: Mutex::new(outdone), ..Self::default() }
+    }
+
+    /// Segments that are being emptied, or are empty and wait.
+    pub(super) fn backlog(&self) -> u64 {
+        self.backlog.load(Ordering::Relaxed)
     }
 }
 
@@ -215,7 +222,10 @@ impl Store {
     fn clean_at(&self, demand: Demand, pace: Pace) -> CleanStep {
         let mut cleaner = self.lock_cleaner();
         let reaping = self.reap_until(Instant::now() + REAP_SLICES[usize::from(demand != Demand::None)]);
-        match cleaner.step(&self.pool, self, &self.stale, demand, pace) {
+        let step = cleaner.step(&self.pool, self, &self.stale, demand, pace);
+        // A figure for INFO, which does not wait for the cleaner.
+        self.cleaning.backlog.store(cleaner.backlog() as u64, Ordering::Relaxed);
+        match step {
             CleanStep::Idle if reaping => CleanStep::Waiting,
             step => step,
         }

@@ -2,6 +2,7 @@
 
 use super::{Db, Store};
 use crate::persist::Medium;
+use crate::pool::{FlowTotals, Phase, SegmentUse};
 use crate::recovery::RecoveryReport;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -70,16 +71,28 @@ pub struct StoreInfo {
     pub segments: u64,
     /// Segments that hold nothing.
     pub segments_free: u64,
-    /// Of those, how many only deletes may take.
+    /// Of those, how many only deletes and the cleaner may take.
     pub segments_reserved: u64,
+    /// Damaged segments, which are neither cleaned nor written to.
+    pub segments_kept: u64,
     /// Bytes of log in all segments.
     pub log_bytes: u64,
     /// Bytes of records that keys refer to.
     pub live_bytes: u64,
     /// Bytes of log that are not live.
     pub garbage_bytes: u64,
+    /// Of those, bytes of tombstones that the cleaner has carried on since the start, as older records of their keys were left.
+    pub held_bytes: u64,
+    /// Segments that the cleaner has freed since the start.
+    pub cleaner_segments: u64,
+    /// Segments that it is emptying, or has emptied and cannot free yet.
+    pub cleaner_backlog: u64,
+    /// What was written since the start, by users and by the cleaner.
+    pub flow: FlowTotals,
     /// DRAM of the indexes in bytes.
     pub index_bytes: u64,
+    /// DRAM of the filter by which the cleaner knows which tombstones are needed, in bytes.
+    pub stale_filter_bytes: u64,
     /// DRAM of the access clocks in bytes: 0 unless the eviction policy goes by the uses of keys.
     pub access_clock_bytes: u64,
     /// How long recovery took, in milliseconds.
@@ -127,9 +140,13 @@ impl Store {
         let guard = crossbeam_epoch::pin();
         let region = self.pool.region();
         let medium = region.medium();
-        let uses = self.pool.segment_ids().map(|id| self.pool.segment_use(id)).filter(|usage| usage.in_use());
-        let (log_bytes, live_bytes) =
-            uses.fold((0, 0), |(log, live), usage| (log + usage.used_bytes, live + usage.live_bytes));
+        let (mut log_bytes, mut live_bytes, mut held_bytes, mut segments_kept) = (0, 0, 0, 0);
+        for usage in self.pool.segment_ids().map(|id| self.pool.segment_use(id)).filter(SegmentUse::in_use) {
+            log_bytes += usage.used_bytes;
+            live_bytes += usage.live_bytes;
+            held_bytes += usage.held_bytes;
+            segments_kept += u64::from(usage.phase == Phase::Kept);
+        }
         let facts = self.recovery.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (growths, growth_failures) = self.growth.counts();
         let indexes = self.table.load(&guard).iter().filter_map(|keyspace| keyspace.index());
@@ -148,10 +165,16 @@ impl Store {
             segments: u64::from(self.pool.segment_count()),
             segments_free: u64::from(self.pool.free_segments()),
             segments_reserved: u64::from(self.pool.reserved_segments()),
+            segments_kept,
             log_bytes,
             live_bytes,
             garbage_bytes: log_bytes.saturating_sub(live_bytes),
+            held_bytes,
+            cleaner_segments: self.pool.segments_freed(),
+            cleaner_backlog: self.cleaning.backlog(),
+            flow: self.pool.flow_totals(),
             index_bytes: indexes.map(|index| index.bytes()).sum(),
+            stale_filter_bytes: self.stale.bytes(),
             access_clock_bytes: self.access_clock_bytes(),
             recovery_ms: facts.elapsed_ms,
             recovery_records: facts.records,

@@ -1,5 +1,6 @@
 //! Claims about the server commands. Replies and error texts are those that redis-server 7.0.15 gave, where it has them.
 
+use crate::cleaner::{CleanStep, Demand};
 use crate::command::testing::{Reply, START_MS, TestClient};
 use crate::command::{After, PauseScope, PauseWindow, ShutdownRequest};
 use std::time::Duration;
@@ -47,6 +48,55 @@ fn info_field(client: &mut TestClient, section: &str, field: &str) -> String {
     let text = client.run(&format!("INFO {section}")).text();
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.unwrap_or_else(|| panic!("{section} has no {field}:\n{text}")).to_owned()
+}
+
+/// What INFO tells of cleaning, from the first write over a step in the middle to its end.
+#[test]
+fn info_shows_cleaning() {
+    let mut client = TestClient::new();
+    let number = |client: &mut TestClient, field: &str| -> u64 {
+        info_field(client, "persistence", field).parse().expect("a number")
+    };
+    for field in ["pool_cleaner_segments", "pool_cleaner_bytes", "pool_cleaner_backlog", "pool_held", "pool_user_bytes"]
+    {
+        assert_eq!(number(&mut client, field), 0, "{field}");
+    }
+    assert_eq!(info_field(&mut client, "persistence", "pool_write_amplification"), "0.00");
+    assert_eq!(info_field(&mut client, "memory", "used_memory_stale_filter"), ((16 << 20) / 128).to_string());
+    // Every tenth value stays; the rest of the segments that they lie in is garbage.
+    let value = "v".repeat(1000);
+    for i in 0..3000 {
+        let name = if i % 10 == 0 { format!("stays:{i}") } else { format!("goes:{}", i % 7) };
+        assert_eq!(client.run(&format!("SET {name} {value}")), Reply::ok());
+    }
+    let (free, garbage) = (number(&mut client, "pool_segments_free"), number(&mut client, "pool_garbage"));
+    assert!(number(&mut client, "pool_user_bytes") > 2000 * 1000);
+    assert!(number(&mut client, "pool_flushed_bytes") > number(&mut client, "pool_user_bytes"));
+
+    let mut backlog_max = 0;
+    loop {
+        let step = client.store.clean_step(Demand::Now);
+        backlog_max = backlog_max.max(number(&mut client, "pool_cleaner_backlog"));
+        match step {
+            CleanStep::Worked => {}
+            CleanStep::Waiting => std::thread::yield_now(),
+            CleanStep::Idle => break,
+        }
+    }
+    assert!(backlog_max >= 1);
+    assert_eq!(number(&mut client, "pool_cleaner_backlog"), 0, "all of it is freed");
+    let freed = number(&mut client, "pool_cleaner_segments");
+    assert!(freed > 5, "{freed}");
+    assert!(number(&mut client, "pool_segments_free") > free);
+    assert!(number(&mut client, "pool_garbage") < garbage / 2);
+    assert_eq!(number(&mut client, "pool_kept_segments"), 0);
+    // Closing the cleaner's segment has it tell what it copied: some of the 300 values that stay.
+    client.store.close().expect("memory needs no sync");
+    let copied = number(&mut client, "pool_cleaner_bytes");
+    assert!((100_000..400_000).contains(&copied), "{copied}");
+    let written = number(&mut client, "pool_flushed_bytes") as f64 / number(&mut client, "pool_user_bytes") as f64;
+    assert_eq!(info_field(&mut client, "persistence", "pool_write_amplification"), format!("{written:.2}"));
+    assert!((1.0..2.0).contains(&written), "{written}");
 }
 
 #[test]

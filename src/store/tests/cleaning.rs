@@ -118,6 +118,7 @@ fn a_deleted_key_does_not_come_back_when_its_tombstone_is_cleaned() {
     next_segment(&store, &mut worker);
     assert!(clean(&store) > 0);
     assert_eq!((records(&store, Kind::String, b"k"), records(&store, Kind::Tombstone, b"k")), (1, 1));
+    assert_eq!(store.info().held_bytes, 48, "the tombstone");
     drop((worker, store));
     let store = open_small(&path, 32);
     assert_eq!(get(&store, b"k"), None);
@@ -476,5 +477,6 @@ fn a_damaged_segment_is_not_cleaned() {
     std::os::unix::fs::FileExt::write_all_at(&file, b"!", at).expect("written");
     clean(&store);
     assert_eq!(store.pool.segment_use(damaged).phase, Phase::Kept);
+    assert_eq!(store.info().segments_kept, 1);
     assert!(store.pool.has_room(Urgency::Normal));
 }

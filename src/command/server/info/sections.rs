@@ -91,6 +91,7 @@ pub(super) fn memory(report: &mut Report, ctx: &Ctx<'_>) {
     report.field("used_memory_dataset", store.live_bytes);
     report.field("used_memory_dataset_perc", percent(store.live_bytes, used));
     report.field("used_memory_index", store.index_bytes);
+    report.field("used_memory_stale_filter", store.stale_filter_bytes);
     report.field("used_memory_access_clocks", store.access_clock_bytes);
     report.field("allocator_allocated", memory.besides_pool);
     report.field("allocator_active", memory.besides_pool);
@@ -199,9 +200,17 @@ pub(super) fn persistence(report: &mut Report, ctx: &Ctx<'_>) {
     report.field("pool_segments", store.segments);
     report.field("pool_segments_free", store.segments_free);
     report.field("pool_segments_reserved", store.segments_reserved);
+    report.field("pool_kept_segments", store.segments_kept);
     report.size("pool_log", store.log_bytes);
     report.size("pool_live", store.live_bytes);
     report.size("pool_garbage", store.garbage_bytes);
+    report.size("pool_held", store.held_bytes);
+    report.field("pool_cleaner_segments", store.cleaner_segments);
+    report.field("pool_cleaner_bytes", store.flow.copied_bytes);
+    report.field("pool_cleaner_backlog", store.cleaner_backlog);
+    report.field("pool_user_bytes", store.flow.user_bytes);
+    report.field("pool_flushed_bytes", store.flow.block_bytes);
+    report.field("pool_write_amplification", format_args!("{:.2}", store.flow.amplification()));
     report.field("pool_openings", store.openings);
     report.field("pool_recovery_ms", store.recovery_ms);
     report.field("pool_recovery_records", store.recovery_records);
