@@ -32,15 +32,18 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Print every setting: its default, and whether it does anything here.
     Settings,
-    /// Look into a pool that no server has open.
+    /// Look into a pool.
     #[command(subcommand)]
     Pool(PoolCommand),
 }
 
 #[derive(Subcommand, Debug)]
 enum PoolCommand {
-    /// Print superblock, segments and how full they are.
+    /// Print superblock, segments, and a map of how full they are.
     Info {
+        /// Leave out the map and the live bytes, which take 50 to 100 bytes of memory for each key.
+        #[arg(long)]
+        no_map: bool,
         /// The pool's file.
         path: PathBuf,
     },
@@ -67,7 +70,12 @@ pub enum Action {
     /// `settings`.
     Settings,
     /// `pool info`.
-    PoolInfo(PathBuf),
+    PoolInfo {
+        /// The pool's file.
+        path: PathBuf,
+        /// Whether there is to be a map.
+        map: bool,
+    },
     /// `pool check`.
     PoolCheck(PathBuf),
     /// `pool salvage`: from, to.
@@ -81,7 +89,7 @@ impl Cli {
             None => Action::Serve(Box::new(self.serve)),
             Some(Command::Serve(args)) => Action::Serve(args),
             Some(Command::Settings) => Action::Settings,
-            Some(Command::Pool(PoolCommand::Info { path })) => Action::PoolInfo(path),
+            Some(Command::Pool(PoolCommand::Info { path, no_map })) => Action::PoolInfo { path, map: !no_map },
             Some(Command::Pool(PoolCommand::Check { path })) => Action::PoolCheck(path),
             Some(Command::Pool(PoolCommand::Salvage { source, destination })) => {
                 Action::PoolSalvage(source, destination)
@@ -463,7 +471,7 @@ mod tests {
         let action = |line: &[&str]| Cli::try_parse_from(line).unwrap().into_action();
         assert!(matches!(action(&["fencepost"]), Action::Serve(_)));
         assert!(matches!(action(&["fencepost", "serve", "--port", "1"]), Action::Serve(_)));
-        assert!(matches!(action(&["fencepost", "pool", "info", "x"]), Action::PoolInfo(_)));
+        assert!(matches!(action(&["fencepost", "pool", "info", "x"]), Action::PoolInfo { map: true, .. }));
         assert!(matches!(action(&["fencepost", "pool", "check", "x"]), Action::PoolCheck(_)));
         assert!(matches!(action(&["fencepost", "pool", "salvage", "x", "y"]), Action::PoolSalvage(..)));
     }

@@ -4,7 +4,7 @@ use clap::Parser;
 use fencepost::base::Clock;
 use fencepost::command::settings;
 use fencepost::config::{Action, Cli, Config, ServeArgs};
-use fencepost::recovery::tools;
+use fencepost::recovery::{Charset, tools};
 use fencepost::server::{self, Options};
 use fencepost::store::salvage;
 use std::error::Error;
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().into_action() {
         Action::Serve(args) => serve(&args),
         Action::Settings => Ok(list_settings()),
-        Action::PoolInfo(path) => pool_info(&path),
+        Action::PoolInfo { path, map } => pool_info(&path, map),
         Action::PoolCheck(path) => pool_check(&path),
         Action::PoolSalvage(source, destination) => Ok(pool_salvage(&source, &destination)),
     };
@@ -75,9 +75,17 @@ fn list_settings() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn pool_info(path: &Path) -> Result<ExitCode, Box<dyn Error>> {
-    print!("{}", tools::info(path)?);
+fn pool_info(path: &Path, map: bool) -> Result<ExitCode, Box<dyn Error>> {
+    let charset = if is_utf8_terminal() { Charset::Utf8 } else { Charset::Ascii };
+    print!("{}", tools::info(path, map.then_some(charset))?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether standard output is a terminal that shows UTF-8, as far as its locale says.
+fn is_utf8_terminal() -> bool {
+    let mut locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let locale = locale.find(|value| !value.is_empty()).unwrap_or_default().to_ascii_lowercase();
+    io::stdout().is_terminal() && (locale.contains("utf-8") || locale.contains("utf8"))
 }
 
 /// Prints every damaged place; the exit status says whether there is any.

@@ -12,8 +12,7 @@ use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
 use crate::index::{IndexOptions, Upsert};
 use crate::log::{Kind, Object, Record, SegmentFault, record_at};
-use crate::pool::Pool;
-use crate::recovery::{Damage, Progress, RecoveryReport, Visitor, scan_pool};
+use crate::recovery::{Damage, Progress, RecoveryReport, Visitor, preference, scan_pool};
 use siphasher::sip::SipHasher13;
 use std::collections::{HashMap, HashSet};
 
@@ -38,13 +37,6 @@ struct Target<'p> {
     index_options: IndexOptions,
     table: DbTable,
     stripes: Stripes,
-}
-
-/// Which of two identical copies counts: the one with the greater rank. It must be the same one each time, whatever order the threads come in. What
-/// the cleaner was just copying counts where it was, so that the segment begun for the copies can be freed at once: there may be no other.
-fn preference(pool: &Pool, addr: LogAddr) -> (bool, LogAddr) {
-    let settled = pool.segment_of(addr.offset()).is_some_and(|segment| !pool.is_open(segment));
-    (settled, addr)
 }
 
 /// A key's record that decides something once all records are known.

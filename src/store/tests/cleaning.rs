@@ -4,7 +4,7 @@ use super::*;
 use crate::cleaner::{CleanStep, Demand};
 use crate::log::Kind;
 use crate::pool::{Phase, Urgency};
-use crate::recovery::{Visitor, scan_pool};
+use crate::recovery::{Visitor, scan_pool, tools};
 use std::collections::BTreeMap;
 
 const SEGMENT: u64 = 4096;
@@ -435,6 +435,48 @@ fn a_reload_in_the_middle_of_cleaning_loses_nothing() {
     }
     clean(&store);
     assert_eq!(store.check_books(), Ok(()));
+}
+
+/// What `pool info` counts from the records alone, beside a store that has the pool open, is what the store counts through its index.
+#[test]
+fn live_bytes_are_the_same_without_an_index() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let path = dir.path().join("pool");
+    let store = open_small(&path, 40);
+    let mut worker = store.worker();
+    let agree = |when: &str| {
+        let pool = Pool::open_read_only(&path).expect("beside the store");
+        let counted: Vec<u64> = store.pool.segment_ids().map(|id| store.pool.segment_use(id).live_bytes).collect();
+        assert_eq!(tools::live_bytes(&pool), counted, "{when}");
+    };
+    agree("nothing yet");
+    let other = Key { db: 3, name: b"key:1" };
+    for round in 0..5u8 {
+        for i in 0..40 {
+            let expires = (i % 6 == 0).then_some(NOW + 10);
+            set(&store, &mut worker, format!("key:{i}").as_bytes(), &pattern(60 + i, round), expires);
+        }
+        in_txn(&store, &mut worker, &[b"key:1"], |txn| txn.delete(key(b"key:1")).expect("staged"));
+    }
+    let guard = pin();
+    let mut txn = store.write(&mut worker, &[other], NOW, &guard);
+    txn.set_inline(other, b"of a name that is deleted elsewhere", None).expect("staged");
+    txn.commit().expect("committed");
+    drop(guard);
+    set(&store, &mut worker, b"long", &pattern(9000, 3), None);
+    in_txn(&store, &mut worker, &[b"long"], |txn| txn.patch(key(b"long"), &[(5000, b"patched")]).expect("staged"));
+    set(&store, &mut worker, b"was long", &pattern(5000, 3), None);
+    set(&store, &mut worker, b"was long", b"short", None);
+    agree("written");
+    store.clock().advance(20);
+    assert_eq!(store.expire_cycle(store.clock().now_ms(), std::time::Duration::from_secs(60)), 7);
+    agree("expired");
+    assert!(clean(&store) > 0);
+    agree("cleaned");
+    store.flush_db(3).expect("flushed");
+    clean(&store);
+    agree("flushed");
+    assert_eq!(get(&store, b"was long").as_deref(), Some(&b"short"[..]));
 }
 
 /// The filter is of the size that the pool had at its opening. A reload made one for the present size, whose counts belonged to other keys in the old one.
