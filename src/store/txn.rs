@@ -593,7 +593,7 @@ impl<'a> Txn<'a> {
             let mut table = table.take()?;
             // The cleaner may have moved chunks since the transaction looked at them.
             if !mutant::active(Mutant::ChunksOutsideBatch) {
-                table.chunks[..current.chunks.len()].copy_from_slice(&current.chunks);
+                table.chunks.iter_mut().zip(&current.chunks).for_each(|(mine, now)| *mine = *now);
             }
             for (number, offset) in in_batch {
                 let addr = Writer::record_addr(at, offset);
