@@ -70,9 +70,9 @@ impl BatchBuilder {
         let value_at = self.bytes.len();
         fill(&mut self.bytes);
         assert_eq!(self.bytes.len() - value_at, value_len, "a value of another length than announced");
+        self.user_bytes += (self.bytes.len() - start - RECORD_HEADER_BYTES) as u64;
         self.bytes.resize(self.bytes.len().next_multiple_of(RECORD_ALIGN), 0);
         self.records += 1;
-        self.user_bytes += (self.bytes.len() - start - RECORD_HEADER_BYTES) as u64;
         start
     }
 
