@@ -45,6 +45,9 @@ pub struct Move {
 
 /// Whose records they are.
 pub trait Owner {
+    /// The fate of `record` is asked soon: starts to fetch what that will look at.
+    fn expect(&self, record: &Record<'_>, guard: &Guard);
+
     /// What is to become of `record`, found at `addr`. Asked for each record of a segment once.
     fn fate(&self, addr: LogAddr, record: &Record<'_>, guard: &Guard) -> Fate;
 
@@ -56,8 +59,10 @@ pub trait Owner {
     fn released(&self, ids: &[SegmentId]);
 }
 
+/// Records whose fate is asked together: the index is fetched for all of them at once.
+const AHEAD: usize = 16;
 /// Records looked at in one slice: some ten microseconds where none is live.
-const SLICE_RECORDS: u32 = 256;
+const SLICE_RECORDS: usize = 256;
 /// Bytes copied in one slice, unless one record is longer.
 const SLICE_BYTES: usize = 32 * 1024;
 
@@ -188,7 +193,7 @@ pub(super) struct Slice<'a, O> {
     pub(super) copies: &'a mut Copies,
 }
 
-impl<O: Owner> Slice<'_, O> {
+impl<'a, O: Owner> Slice<'a, O> {
     /// Empties `victim` a bit further; whether nothing is left in it. When it is stuck, it may be tried again from where it is then.
     pub(super) fn run(mut self, victim: &mut Victim) -> Result<bool, Stuck> {
         self.copies.clear();
@@ -206,29 +211,64 @@ impl<O: Owner> Slice<'_, O> {
 
     /// Looks at the next records and gathers copies.
     fn look(&mut self, victim: &mut Victim, guard: &Guard) -> Result<bool, Stuck> {
-        for _ in 0..SLICE_RECORDS {
-            let Some((addr, record)) = victim.peek(self.pool)? else { return Ok(true) };
-            let batch = &self.copies.batch;
-            // What does not fit any more goes into the next segment, and so into a batch of its own.
-            let fits = batch.bytes_with(record.bytes()) as u64 <= self.writer.room();
-            if !batch.is_empty() && (!fits || batch.bytes() >= SLICE_BYTES) {
-                break;
-            }
-            match self.owner.fate(addr, &record, guard) {
-                Fate::Dead { counted } => victim.counted.extend(counted),
-                Fate::Live { token } => self.copies.add_live(&record, addr, token),
-                Fate::Needed => self.copies.add_held(&record.copy()),
-                Fate::Buried { hash } => {
-                    victim.counted.push(hash);
-                    let kind = Kind::Tombstone;
-                    let tombstone = NewRecord { kind, flags: 0, expiry_ms: 0, value: &[], ..record.copy() };
-                    self.copies.add_held(&tombstone);
+        let mut ahead = Vec::with_capacity(AHEAD);
+        for _ in 0..SLICE_RECORDS / AHEAD {
+            let mut done = victim.place;
+            let behind = self.gather(victim, &mut ahead, guard);
+            for (addr, record, after) in ahead.drain(..) {
+                match self.judge(victim, addr, &record, guard) {
+                    Ok(true) => done = after,
+                    stopped => {
+                        victim.place = done;
+                        return stopped;
+                    }
                 }
-                Fate::Undecided => return Err(Stuck::Undecided),
             }
-            victim.pass(&record);
+            match behind {
+                Ok(false) => {}
+                over => return over,
+            }
         }
         Ok(false)
+    }
+
+    /// Passes the next few records; whether that were all.
+    fn gather(
+        &self,
+        victim: &mut Victim,
+        ahead: &mut Vec<(LogAddr, Record<'a>, Place)>,
+        guard: &Guard,
+    ) -> Result<bool, Stuck> {
+        while ahead.len() < AHEAD {
+            let Some((addr, record)) = victim.peek(self.pool)? else { return Ok(true) };
+            self.owner.expect(&record, guard);
+            victim.pass(&record);
+            ahead.push((addr, record, victim.place));
+        }
+        Ok(false)
+    }
+
+    /// Gathers a copy of the record if it must stay. `false`: there is no room for one in this slice.
+    fn judge(&mut self, victim: &mut Victim, addr: LogAddr, record: &Record<'_>, guard: &Guard) -> Result<bool, Stuck> {
+        let batch = &self.copies.batch;
+        // What does not fit any more goes into the next segment, and so into a batch of its own.
+        let fits = batch.bytes_with(record.bytes()) as u64 <= self.writer.room();
+        if !batch.is_empty() && (!fits || batch.bytes() >= SLICE_BYTES) {
+            return Ok(false);
+        }
+        match self.owner.fate(addr, record, guard) {
+            Fate::Dead { counted } => victim.counted.extend(counted),
+            Fate::Live { token } => self.copies.add_live(record, addr, token),
+            Fate::Needed => self.copies.add_held(&record.copy()),
+            Fate::Buried { hash } => {
+                victim.counted.push(hash);
+                let kind = Kind::Tombstone;
+                let tombstone = NewRecord { kind, flags: 0, expiry_ms: 0, value: &[], ..record.copy() };
+                self.copies.add_held(&tombstone);
+            }
+            Fate::Undecided => return Err(Stuck::Undecided),
+        }
+        Ok(true)
     }
 
     /// Makes the copies durable, and then the ones that count.

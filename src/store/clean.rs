@@ -60,6 +60,15 @@ fn demand(frees: bool) -> Demand {
 }
 
 impl Owner for Store {
+    fn expect(&self, record: &Record<'_>, guard: &Guard) {
+        if record.kind != Kind::Chunk
+            && let Some(keyspace) = self.table.load(guard).find(record.keyspace)
+            && let Some(index) = keyspace.index()
+        {
+            index.prefetch(self.hash(record.key));
+        }
+    }
+
     fn fate(&self, addr: LogAddr, record: &Record<'_>, guard: &Guard) -> Fate {
         match record.kind {
             Kind::String | Kind::ObjectHead => self.fate_of_value(addr, record, guard),
