@@ -85,7 +85,8 @@ impl Owner for Store {
     }
 
     fn repoint(&self, moves: &[Move], guard: &Guard, counted: &mut Vec<u64>) {
-        let is_chunk = |moved: &Move| record_at(&self.pool, moved.to).kind == Kind::Chunk;
+        // The old places are in the cache, the new ones are not.
+        let is_chunk = |moved: &Move| record_at(&self.pool, moved.from).kind == Kind::Chunk;
         for run in moves.chunk_by(|a, b| a.token == b.token && is_chunk(a) && is_chunk(b)) {
             if is_chunk(&run[0]) {
                 self.repoint_chunks(run[0].token, run, guard);
@@ -154,16 +155,21 @@ impl Store {
 
     fn repoint_key(&self, moved: &Move, guard: &Guard, counted: &mut Vec<u64>) {
         let Move { from, to, token: hash } = *moved;
-        let (books, record) = (self.books(), record_at(&self.pool, to));
+        let (books, record) = (self.books(), record_at(&self.pool, from));
         // Before anything leads there: whoever supersedes it takes this back.
         books.count_live(to, record.bytes());
-        let current = self.table.load(guard).find(record.keyspace).cloned();
-        // Flushed meanwhile, but not taken apart: that needs the cleaner.
-        let retired = || self.lock_retired().iter().find(|keyspace| keyspace.id == record.keyspace).cloned();
-        let keyspace = current.or_else(retired);
+        let retired;
+        let keyspace = match self.table.load(guard).find(record.keyspace) {
+            Some(keyspace) => Some(keyspace),
+            None => {
+                // Flushed meanwhile, but not taken apart: that needs the cleaner.
+                retired = self.lock_retired().iter().find(|keyspace| keyspace.id == record.keyspace).cloned();
+                retired.as_ref()
+            }
+        };
+        let index = keyspace.and_then(|keyspace| keyspace.index());
         // Ends: a split or merge of the bucket is soon over.
         let outcome = loop {
-            let index = keyspace.as_ref().and_then(|keyspace| keyspace.index());
             match index.map_or(Relocation::Gone, |index| index.relocate(hash, from, to, guard)) {
                 Relocation::Busy => yield_now(),
                 outcome => break outcome,
@@ -186,7 +192,7 @@ impl Store {
         self.objects.update(object, guard, |current| {
             let mut table = current.clone();
             for moved in moves {
-                let record = record_at(&self.pool, moved.to);
+                let record = record_at(&self.pool, moved.from);
                 let number = record.chunk_key().map_or(usize::MAX, |(_, number)| number as usize);
                 // Others were replaced meanwhile, or are gone with the end of the string.
                 if let Some(place) = table.chunks.get_mut(number)
