@@ -117,9 +117,15 @@ fn rounds(expiry: &[&[u8]], mut empty: impl FnMut(&mut Client, usize)) {
         // In a full pool reads and what makes room still work, and a write is refused before it has any effect.
         let (a, b) = (key(0), key(1));
         let long = vec![b'x'; 12_000];
+        let extra = |number: usize| format!("extra:{number}").into_bytes();
+        // Not even for a byte more.
+        let extras = (0..).take_while(|&number| client.run(&[b"SET", &extra(number), b"x"]) == b"+OK\r\n").count();
         assert_eq!(client.run(&[b"MSET", &a, &long, &b, &long]), OOM);
         assert_eq!(client.check(round, 2), 2);
         assert_eq!(client.run(&[b"EXPIRE", &a, b"1000"]), b":1\r\n");
+        assert_eq!(client.run(&[b"RENAME", &b, b"renamed"]), b"+OK\r\n");
+        assert_eq!(client.run(&[b"RENAME", b"renamed", &b]), b"+OK\r\n");
+        assert!((0..extras).all(|number| client.run(&[b"DEL", &extra(number)]) == b":1\r\n"));
         empty(&mut client, count);
         assert_eq!(client.run(&[b"DBSIZE"]), b":0\r\n", "round {round}");
     }

@@ -318,6 +318,25 @@ fn a_full_pool_can_be_emptied_and_filled_again_and_again() {
     assert!(store.stale.bytes() > 0);
 }
 
+/// What a delete has taken from the reserve was used up by writes behind it.
+#[test]
+fn the_reserve_is_not_for_writes_that_follow_a_delete() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = open_small(&dir.path().join("pool"), 16);
+    let mut worker = store.worker();
+    let name = |i: usize| format!("key:{i}").into_bytes();
+    let count = (0..).take_while(|&i| try_set(&store, &mut worker, &name(i), b"x")).count();
+    let opened = store.pool.segments_opened();
+    assert!(try_delete(&store, &mut worker, &name(0)));
+    assert_eq!(store.pool.segments_opened(), opened + 1, "a segment of the reserve");
+    let guard = pin();
+    let mut txn = store.write(&mut worker, &[key(b"more")], NOW, &guard);
+    txn.set_inline(key(b"more"), b"x", None).expect("staged");
+    assert!(matches!(txn.commit(), Err(StoreError::OutOfSpace)));
+    drop(guard);
+    assert!((1..count).all(|i| try_delete(&store, &mut worker, &name(i)) || store.make_room(true)));
+}
+
 /// Sets a key if room is to be had; says whether.
 fn try_set(store: &Store, worker: &mut Worker, name: &[u8], value: &[u8]) -> bool {
     loop {
