@@ -32,7 +32,7 @@ pub(super) struct Cleaning {
     fruitless: AtomicU64,
     /// Segments that are being emptied, or are empty and wait, as the last step has left them.
     backlog: AtomicU64,
-    /// Told whenever one of the two may have changed for a waiter.
+    /// Told whenever there may be room for a waiter, or the cleaner has worked in vain.
     progress: Notify,
     /// Tombstones that recovery has found not to be needed, as far as the cleaner could not find out in time.
     outdone: Mutex<HashSet<LogAddr>>,
