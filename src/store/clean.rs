@@ -62,7 +62,7 @@ fn demand(frees: bool) -> Demand {
 impl Owner for Store {
     fn expect(&self, record: &Record<'_>, guard: &Guard) {
         if record.kind != Kind::Chunk
-            && let Some(keyspace) = self.table.load(guard).find(record.keyspace)
+            && let Some((_, keyspace)) = self.table.load(guard).find(record.keyspace)
             && let Some(index) = keyspace.index()
         {
             index.prefetch(self.hash(record.key));
@@ -107,7 +107,7 @@ impl Store {
     fn fate_of_value(&self, addr: LogAddr, record: &Record<'_>, guard: &Guard) -> Fate {
         let hash = self.hash(record.key);
         let superseded = Fate::Dead { counted: Some(hash) };
-        let Some(keyspace) = self.table.load(guard).find(record.keyspace) else {
+        let Some((_, keyspace)) = self.table.load(guard).find(record.keyspace) else {
             // Flushed, or of a former life.
             let retired = self.lock_retired().iter().find(|keyspace| keyspace.id == record.keyspace).cloned();
             return match retired {
@@ -143,7 +143,7 @@ impl Store {
         if self.lock_outdone().contains(&addr) {
             return dead;
         }
-        let Some(keyspace) = self.table.load(guard).find(record.keyspace) else { return dead };
+        let Some((_, keyspace)) = self.table.load(guard).find(record.keyspace) else { return dead };
         let hash = self.hash(record.key);
         if self.stale.count(hash) == 0 || mutant::active(Mutant::TombstoneDropped) {
             return dead;
@@ -160,7 +160,7 @@ impl Store {
         books.count_live(to, record.bytes());
         let retired;
         let keyspace = match self.table.load(guard).find(record.keyspace) {
-            Some(keyspace) => Some(keyspace),
+            Some((_, keyspace)) => Some(keyspace),
             None => {
                 // Flushed meanwhile, but not taken apart: that needs the cleaner.
                 retired = self.lock_retired().iter().find(|keyspace| keyspace.id == record.keyspace).cloned();

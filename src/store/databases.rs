@@ -63,6 +63,7 @@ impl Store {
         // First, so that who does not find a keyspace in the table finds it there.
         self.lock_retired().extend(retired);
         self.table.replace(table, &guard);
+        used.iter().for_each(|&db| self.changes.tell_database(db));
         self.wake_cleaner();
     }
 
@@ -83,6 +84,7 @@ impl Store {
         }
         table.swap(a, b);
         self.table.replace(table, &guard);
+        [a, b].into_iter().for_each(|db| self.changes.tell_database(db));
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use super::accounting::Books;
 use super::keyspaces::{DbTable, Keyspace};
 use super::objects::Objects;
 use super::stripes::{Held, Stripe};
-use super::{Store, Worker};
+use super::{Change, Db, Store, Worker};
 use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
 use crate::log::{Kind, NewRecord, Record, record_at, try_record_at};
@@ -20,7 +20,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Removes at most `limit` keys of a held stripe that are due at `now_ms`; says how many.
+/// Removes at most `limit` keys of a held stripe that are due at `now_ms` and tells of each; says how many.
 #[expect(clippy::too_many_arguments, reason = "shared by recovery, which has the parts of a store and no store yet")]
 pub(super) fn remove_due(
     books: Books<'_>,
@@ -32,6 +32,7 @@ pub(super) fn remove_due(
     now_ms: u64,
     limit: usize,
     guard: &Guard,
+    mut tell: impl FnMut(Db, &[u8]),
 ) -> usize {
     let mut removed = 0;
     // Ends: each turn takes a deadline out.
@@ -39,7 +40,7 @@ pub(super) fn remove_due(
         && let Some((at_ms, keyspace_id, hash)) = stripe.pop_due(held, now_ms)
     {
         // A keyspace that was flushed since leaves its deadlines behind.
-        let Some(keyspace) = table.iter().find(|keyspace| keyspace.id == keyspace_id) else { continue };
+        let Some((db, keyspace)) = table.find(keyspace_id) else { continue };
         let Some(index) = keyspace.index() else { continue };
         let is_expired = |addr| {
             let found = try_record_at(books.pool, addr);
@@ -50,6 +51,7 @@ pub(super) fn remove_due(
             if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
                 drop_object(books, objects, object.id, guard);
             }
+            tell(db, record.key);
             removed += 1;
         }
     }
@@ -108,7 +110,9 @@ impl Store {
     fn expire_held(&self, stripe: &Stripe, held: &mut Held<'_>, now_ms: u64, limit: usize) -> usize {
         let guard = crossbeam_epoch::pin();
         let table = self.table.load(&guard);
-        let removed = remove_due(self.books(), &self.hasher, table, &self.objects, stripe, held, now_ms, limit, &guard);
+        let (books, objects) = (self.books(), &self.objects);
+        let tell = |db, name: &[u8]| self.changes.tell(db, name, Change::Expired);
+        let removed = remove_due(books, &self.hasher, table, objects, stripe, held, now_ms, limit, &guard, tell);
         self.expired_keys.fetch_add(removed as u64, Ordering::Relaxed);
         removed
     }
@@ -139,6 +143,9 @@ impl Store {
             self.books().count_out(keyspace, stripe, &mut held, hash, addr);
             if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
                 drop_object(self.books(), &self.objects, object.id, guard);
+            }
+            if let Some((db, _)) = self.table.load(guard).find(keyspace.id) {
+                self.changes.tell(db, record.key, Change::Expired);
             }
             self.expired_keys.fetch_add(1, Ordering::Relaxed);
         }

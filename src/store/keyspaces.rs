@@ -96,11 +96,12 @@ impl DbTable {
         self.by_id.sort_unstable();
     }
 
-    /// The keyspace of this id, if a database has it.
+    /// The keyspace of this id and the database that has it, if one does.
     #[inline]
-    pub fn find(&self, id: u32) -> Option<&Arc<Keyspace>> {
+    pub fn find(&self, id: u32) -> Option<(Db, &Arc<Keyspace>)> {
         let at = self.by_id.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        Some(self.get(self.by_id[at].1))
+        let db = self.by_id[at].1;
+        Some((db, self.get(db)))
     }
 
     /// The keyspace of `db`.

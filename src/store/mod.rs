@@ -9,6 +9,7 @@
 
 mod access;
 mod accounting;
+mod changes;
 mod clean;
 mod databases;
 mod entry;
@@ -18,6 +19,7 @@ mod expiry;
 mod growth;
 mod info;
 mod keyspaces;
+mod long_strings;
 mod maintenance;
 mod many;
 mod objects;
@@ -32,15 +34,17 @@ mod txn;
 mod tests;
 
 pub use access::Tracking;
+pub use changes::{Change, Changes, Watcher};
 pub use entry::{Entry, StrValue};
 pub use error::{OpenError, StoreError};
 pub use evict::{Evicted, EvictionPolicy, EvictionRules};
 pub use info::{DbStats, StoreInfo};
+pub use long_strings::NewValue;
 pub use maintenance::Maintenance;
 pub use open::StoreOptions;
 pub use read::RUN;
 pub use salvage::{SalvageError, SalvageReport, salvage, salvage_pool};
-pub use txn::{NewValue, Txn, Worker};
+pub use txn::{Txn, Worker};
 
 use crate::base::sync::atomic::AtomicU32;
 use crate::base::sync::{Mutex, RwLock};
@@ -108,6 +112,7 @@ pub struct Store {
     cleaning: clean::Cleaning,
     recovery: Mutex<info::RecoveryFacts>,
     growth: growth::Growth,
+    changes: Arc<Changes>,
 }
 
 impl Store {
@@ -124,6 +129,11 @@ impl Store {
     /// The clock that expiry goes by.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Who is told of keys that change.
+    pub fn changes(&self) -> &Arc<Changes> {
+        &self.changes
     }
 
     /// How many logical databases there are.

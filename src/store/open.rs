@@ -17,6 +17,7 @@ use crate::pool::format::{LINE_BYTES, MAX_DATABASES};
 use crate::pool::{Pool, PoolOptions};
 use crate::recovery::{Damage, Progress, RecoveryReport};
 use siphasher::sip::SipHasher13;
+use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -146,6 +147,7 @@ impl Store {
             cleaning: Cleaning::new(outdone),
             recovery: Mutex::new(RecoveryFacts::new(&report)),
             growth: Growth::new(options.pool.max_bytes),
+            changes: Arc::default(),
             pool,
         };
         store.seal_recovered(&report.unsealed);

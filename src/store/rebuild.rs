@@ -88,7 +88,7 @@ impl<'t, 'p> Collector<'t, 'p> {
             }
         };
         // A keyspace that no database maps to was flushed: its records are garbage.
-        let Some(keyspace) = table.find(record.keyspace) else { return superseded(record.kind) };
+        let Some((_, keyspace)) = table.find(record.keyspace) else { return superseded(record.kind) };
         let guard = crossbeam_epoch::pin();
         let stripe = stripes.of(hash);
         let mut held = stripe.lock();
@@ -208,6 +208,7 @@ pub(super) fn rebuild(
             expired_at_ms,
             usize::MAX,
             &guard,
+            |_, _| {},
         );
     }
     report.elapsed += started.elapsed();
@@ -283,7 +284,7 @@ fn attach_chunks(
 fn take_out(target: &Target<'_>, pending: &Pending) -> Damage {
     let Pending { keyspace, hash, addr } = *pending;
     let stripe = target.stripes.of(hash);
-    if let Some(keyspace) = target.table.find(keyspace)
+    if let Some((_, keyspace)) = target.table.find(keyspace)
         && let Some(index) = keyspace.index()
         && index.remove(hash, &crossbeam_epoch::pin(), |other| other == addr).is_some()
     {
@@ -296,13 +297,13 @@ fn take_out(target: &Target<'_>, pending: &Pending) -> Damage {
 
 /// Whether the index still leads to this record: no newer one of its key was found.
 fn is_current(target: &Target<'_>, pending: &Pending) -> bool {
-    let index = target.table.find(pending.keyspace).and_then(|keyspace| keyspace.index());
+    let index = target.table.find(pending.keyspace).and_then(|(_, keyspace)| keyspace.index());
     index.is_some_and(|index| index.get(pending.hash, &crossbeam_epoch::pin(), |addr| addr == pending.addr).is_some())
 }
 
 fn remove_tombstones(target: &Target<'_>, collectors: &[Collector<'_, '_>]) {
     for pending in collectors.iter().flat_map(|collector| &collector.tombstones) {
-        if let Some(index) = target.table.find(pending.keyspace).and_then(|keyspace| keyspace.index()) {
+        if let Some(index) = target.table.find(pending.keyspace).and_then(|(_, keyspace)| keyspace.index()) {
             let _held = target.stripes.of(pending.hash).lock();
             index.remove(pending.hash, &crossbeam_epoch::pin(), |addr| addr == pending.addr);
         }

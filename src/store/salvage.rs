@@ -225,7 +225,7 @@ const BATCH_FILL_BYTES: usize = 4096;
 
 impl Copier<'_, '_> {
     fn is_current(&self, addr: LogAddr, record: &Record<'_>) -> bool {
-        let index = self.table.find(record.keyspace).and_then(|keyspace| keyspace.index());
+        let index = self.table.find(record.keyspace).and_then(|(_, keyspace)| keyspace.index());
         let hash = self.hasher.hash(record.key);
         index.is_some_and(|index| index.get(hash, &crossbeam_epoch::pin(), |other| other == addr).is_some())
     }

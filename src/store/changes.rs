@@ -1,0 +1,193 @@
+//! Who is told that a key has changed: WATCH, CLIENT TRACKING, clients blocked on a key.
+//!
+//! A watcher is told after the change is durable and visible, while the key's stripe is still held: whoever takes the stripe afterwards finds that
+//! it has been told. It must not wait for anything then, nor write to the store. While nobody watches anything a write pays one load.
+
+use super::Db;
+use crate::base::sync::atomic::{AtomicU32, Ordering};
+use crate::base::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What has happened to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A command has written or removed it.
+    Written,
+    /// It was removed because its time had come.
+    Expired,
+    /// Its database was emptied, or swapped with another.
+    Database,
+}
+
+/// Somebody who wants to know of changes.
+pub trait Watcher: Send + Sync {
+    /// `name` in `db` has changed. Returns whether this watcher wants to hear of it again.
+    fn changed(&self, db: Db, name: &[u8], change: Change) -> bool;
+}
+
+type Watchers = Vec<Arc<dyn Watcher>>;
+
+#[derive(Default)]
+struct Registry {
+    by_key: HashMap<Db, HashMap<Vec<u8>, Watchers>>,
+    of_all: Watchers,
+}
+
+/// Who watches which keys.
+#[derive(Default)]
+pub struct Changes {
+    /// Keys watched, and watchers of all keys.
+    watched: AtomicU32,
+    registry: Mutex<Registry>,
+}
+
+impl Changes {
+    fn with<R>(&self, act: impl FnOnce(&mut Registry) -> R) -> R {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = act(&mut registry);
+        let count = registry.of_all.len() + registry.by_key.values().map(HashMap::len).sum::<usize>();
+        // Release: pairs with the load in `is_watched`. A writer that began before may miss it, and who watches must look at the key itself
+        // afterwards.
+        self.watched.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Release);
+        result
+    }
+
+    /// Begins to tell `watcher` of changes of this key. One that must not miss any looks at the key after this, with its stripe held.
+    pub fn watch(&self, db: Db, name: &[u8], watcher: Arc<dyn Watcher>) {
+        self.with(|registry| registry.by_key.entry(db).or_default().entry(name.to_vec()).or_default().push(watcher));
+    }
+
+    /// Begins to tell `watcher` of all changes.
+    pub fn watch_all(&self, watcher: Arc<dyn Watcher>) {
+        self.with(|registry| registry.of_all.push(watcher));
+    }
+
+    /// Stops telling `watcher` of this key.
+    pub fn unwatch(&self, db: Db, name: &[u8], watcher: &Arc<dyn Watcher>) {
+        self.with(|registry| registry.retain(db, name, |other| !Arc::ptr_eq(other, watcher)));
+    }
+
+    /// Stops telling `watcher` of all changes.
+    pub fn unwatch_all(&self, watcher: &Arc<dyn Watcher>) {
+        self.with(|registry| registry.of_all.retain(|other| !Arc::ptr_eq(other, watcher)));
+    }
+
+    /// Whether anybody watches anything.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        // Acquire: pairs with the store in `with`.
+        self.watched.load(Ordering::Acquire) != 0
+    }
+
+    /// A key has changed. Its stripe is held.
+    #[inline]
+    pub(super) fn tell(&self, db: Db, name: &[u8], change: Change) {
+        if self.is_watched() {
+            self.tell_watchers(db, name, change);
+        }
+    }
+
+    #[cold]
+    fn tell_watchers(&self, db: Db, name: &[u8], change: Change) {
+        self.with(|registry| {
+            registry.retain(db, name, |watcher| watcher.changed(db, name, change));
+            registry.of_all.retain(|watcher| watcher.changed(db, name, change));
+        });
+    }
+
+    /// Every watched key of `db` has changed, or may have. All stripes are held.
+    pub(super) fn tell_database(&self, db: Db) {
+        if !self.is_watched() {
+            return;
+        }
+        self.with(|registry| {
+            let Some(keys) = registry.by_key.get_mut(&db) else { return };
+            keys.retain(|name, watchers| {
+                watchers.retain(|watcher| watcher.changed(db, name, Change::Database));
+                !watchers.is_empty()
+            });
+        });
+    }
+}
+
+impl Registry {
+    fn retain(&mut self, db: Db, name: &[u8], keep: impl FnMut(&Arc<dyn Watcher>) -> bool) {
+        let Some(keys) = self.by_key.get_mut(&db) else { return };
+        let Some(watchers) = keys.get_mut(name) else { return };
+        watchers.retain(keep);
+        if watchers.is_empty() {
+            keys.remove(name);
+        }
+    }
+}
+
+impl std::fmt::Debug for Changes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Changes({} watched)", self.watched.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Clock;
+    use crate::store::{Key, Store};
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<(Db, Vec<u8>, Change)>>);
+
+    impl Watcher for Told {
+        fn changed(&self, db: Db, name: &[u8], change: Change) -> bool {
+            self.0.lock().expect("not poisoned").push((db, name.to_vec(), change));
+            name != b"once"
+        }
+    }
+
+    #[test]
+    fn a_watcher_is_told_of_writes_expiry_and_whole_databases() {
+        let clock = Clock::manual(1000);
+        let store = Store::in_memory(16 << 20, clock.clone()).expect("memory");
+        let (told, everything) = (Arc::new(Told::default()), Arc::new(Told::default()));
+        let (watcher, all): (Arc<dyn Watcher>, Arc<dyn Watcher>) = (told.clone(), everything.clone());
+        for name in [&b"a"[..], b"once", b"dies", b"left"] {
+            store.changes().watch(0, name, Arc::clone(&watcher));
+        }
+        store.changes().watch_all(Arc::clone(&all));
+        let mut worker = store.worker();
+        let mut set = |name: &[u8], expire_at| {
+            let guard = crossbeam_epoch::pin();
+            let key = Key { db: 0, name };
+            let mut txn = store.write(&mut worker, &[key], 1000, &guard);
+            txn.set_inline(key, b"value", expire_at).expect("staged");
+            txn.commit().expect("room");
+        };
+        for name in [&b"a"[..], b"b", b"once", b"once"] {
+            set(name, None);
+        }
+        set(b"dies", Some(1500));
+        store.changes().unwatch(0, b"left", &watcher);
+        set(b"left", None);
+        assert_eq!(store.expire_cycle(2000, std::time::Duration::from_secs(1)), 1);
+        store.flush_db(0).expect("flushed");
+        let names = |told: &Told| {
+            let told = told.0.lock().expect("not poisoned");
+            told.iter()
+                .map(|(_, name, change)| (String::from_utf8_lossy(name).into_owned(), *change))
+                .collect::<Vec<_>>()
+        };
+        let expected =
+            [("a", Change::Written), ("once", Change::Written), ("dies", Change::Written), ("dies", Change::Expired)];
+        let mut found = names(&told);
+        let mut flushed = found.split_off(4);
+        flushed.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(found, expected.map(|(name, change)| (name.to_owned(), change)));
+        assert_eq!(flushed, ["a", "dies"].map(|name| (name.to_owned(), Change::Database)));
+        assert_eq!(names(&everything).len(), 7);
+        store.changes().unwatch_all(&all);
+        store.changes().unwatch(0, b"a", &watcher);
+        store.changes().unwatch(0, b"dies", &watcher);
+        assert!(!store.changes().is_watched());
+        store.close_worker(&mut worker);
+    }
+}
