@@ -183,7 +183,8 @@ mod tests {
         flushed.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         assert_eq!(found, expected.map(|(name, change)| (name.to_owned(), change)));
         assert_eq!(flushed, ["a", "dies"].map(|name| (name.to_owned(), Change::Database)));
-        assert_eq!(names(&everything).len(), 7);
+        // It wanted to hear no more after the third.
+        assert_eq!(names(&everything).len(), 3);
         store.changes().unwatch_all(&all);
         store.changes().unwatch(0, b"a", &watcher);
         store.changes().unwatch(0, b"dies", &watcher);
