@@ -5,6 +5,7 @@
 
 mod bitmap;
 pub mod clients;
+mod collection;
 mod config;
 mod connection;
 mod context;
@@ -14,15 +15,20 @@ mod docs;
 mod error;
 mod eviction;
 mod generic;
+mod geo;
 pub mod glob;
+mod hash;
 mod help;
 mod hyperloglog;
+mod list;
 mod parse;
 mod rdb;
 mod run;
 mod server;
+mod set;
 pub mod settings;
 mod shared;
+mod sorted_set;
 mod spec;
 pub mod stats;
 mod string;

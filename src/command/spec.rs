@@ -127,6 +127,20 @@ pub enum Group {
     Bitmap,
     /// `hyperloglog`
     HyperLogLog,
+    /// `hash`
+    Hash,
+    /// `list`
+    List,
+    /// `set`
+    Set,
+    /// `sorted-set`
+    SortedSet,
+    /// `geo`
+    Geo,
+    /// `pubsub`
+    PubSub,
+    /// `transactions`
+    Transactions,
     /// `generic`
     Generic,
     /// `connection`
@@ -218,6 +232,13 @@ impl Group {
             Group::String => "string",
             Group::Bitmap => "bitmap",
             Group::HyperLogLog => "hyperloglog",
+            Group::Hash => "hash",
+            Group::List => "list",
+            Group::Set => "set",
+            Group::SortedSet => "sorted-set",
+            Group::Geo => "geo",
+            Group::PubSub => "pubsub",
+            Group::Transactions => "transactions",
             Group::Generic => "generic",
             Group::Connection => "connection",
             Group::Server => "server",

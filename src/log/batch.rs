@@ -1,7 +1,7 @@
 //! Building a commit batch in DRAM, so that it is streamed to the pool once.
 
-use super::NewRecord;
 use super::format::{BATCH_HEADER_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, batch_bytes, checked_bytes};
+use super::{NewRecord, Record};
 
 /// A commit batch being put together. Reused from batch to batch: allocates only to grow.
 #[derive(Debug)]
@@ -15,6 +15,14 @@ impl Default for BatchBuilder {
     fn default() -> Self {
         Self { bytes: vec![0; BATCH_HEADER_BYTES], records: 0, user_bytes: 0 }
     }
+}
+
+/// A place in a batch being put together, between two records.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchMark {
+    bytes: usize,
+    records: u32,
+    user_bytes: u64,
 }
 
 /// Room that a builder keeps from one batch to the next, in bytes.
@@ -74,6 +82,39 @@ impl BatchBuilder {
         self.bytes.resize(self.bytes.len().next_multiple_of(RECORD_ALIGN), 0);
         self.records += 1;
         start
+    }
+
+    /// Its end as it is now.
+    pub fn mark(&self) -> BatchMark {
+        BatchMark { bytes: self.bytes.len(), records: self.records, user_bytes: self.user_bytes }
+    }
+
+    /// Bytes of records added since `mark`.
+    pub fn bytes_since(&self, mark: BatchMark) -> usize {
+        self.bytes.len() - mark.bytes
+    }
+
+    /// Takes back what was added since `mark`.
+    pub fn truncate(&mut self, mark: BatchMark) {
+        self.bytes.truncate(mark.bytes);
+        (self.records, self.user_bytes) = (mark.records, mark.user_bytes);
+    }
+
+    /// Moves what was added since `mark` into another batch, which is emptied first. Returns how much less each record's offset is there.
+    pub fn move_tail(&mut self, mark: BatchMark, into: &mut BatchBuilder) -> usize {
+        into.clear();
+        into.bytes.extend_from_slice(&self.bytes[mark.bytes..]);
+        (into.records, into.user_bytes) = (self.records - mark.records, self.user_bytes - mark.user_bytes);
+        self.truncate(mark);
+        mark.bytes - BATCH_HEADER_BYTES
+    }
+
+    /// The record that was added at `offset`.
+    ///
+    /// # Panics
+    /// If none was.
+    pub fn record(&self, offset: usize) -> Record<'_> {
+        Record::decode(&self.bytes[offset..]).expect("it was encoded here")
     }
 
     /// Completes the header and both checks; returns the batch as it goes to the pool.

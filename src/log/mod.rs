@@ -10,7 +10,7 @@ mod reader;
 mod record;
 mod writer;
 
-pub use batch::BatchBuilder;
+pub use batch::{BatchBuilder, BatchMark};
 pub use reader::{SegmentFault, SegmentScan, batch_at, record_at, scan_batches, scan_segment, try_record_at};
-pub use record::{Kind, NewRecord, Object, ObjectType, Record, RecordError, chunk_mark};
+pub use record::{Kind, LABEL_STEP, NewRecord, Object, ObjectType, Record, RecordError, chunk_mark, is_whole};
 pub use writer::{AppendError, Writer};

@@ -14,6 +14,12 @@ pub enum Kind {
     Tombstone = 2,
     /// A key whose value is an object.
     ObjectHead = 3,
+    /// An element of a collection.
+    Element = 4,
+    /// An element of a collection is gone.
+    ElementTombstone = 5,
+    /// Between which labels the elements of a list are.
+    Bounds = 6,
     /// A piece of a long string.
     Chunk = 7,
     /// A time that expiry has reached.
@@ -21,11 +27,20 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether such a record belongs to an object, by its id, and not to a key.
+    #[inline]
+    pub fn is_of_object(self) -> bool {
+        matches!(self, Kind::Element | Kind::ElementTombstone | Kind::Bounds | Kind::Chunk)
+    }
+
     fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
             1 => Kind::String,
             2 => Kind::Tombstone,
             3 => Kind::ObjectHead,
+            4 => Kind::Element,
+            5 => Kind::ElementTombstone,
+            6 => Kind::Bounds,
             7 => Kind::Chunk,
             8 => Kind::ClockMark,
             _ => return None,
@@ -155,8 +170,14 @@ impl<'a> Record<'a> {
         match self.kind {
             Kind::ObjectHead if self.object()?.id >> 63 != 0 => Err(RecordError::Malformed("object id")),
             Kind::Chunk if self.chunk_key()?.0 >> 63 != 0 => Err(RecordError::Malformed("object id")),
-            Kind::Tombstone if !self.value.is_empty() => Err(RecordError::Malformed("tombstone")),
-            Kind::String | Kind::Tombstone | Kind::ObjectHead | Kind::Chunk | Kind::ClockMark => Ok(()),
+            Kind::Element | Kind::ElementTombstone | Kind::Bounds if self.object_key()?.0 >> 63 != 0 => {
+                Err(RecordError::Malformed("object id"))
+            }
+            Kind::Tombstone | Kind::ElementTombstone if !self.value.is_empty() => {
+                Err(RecordError::Malformed("tombstone"))
+            }
+            Kind::Bounds if self.bounds().is_none() => Err(RecordError::Malformed("bounds")),
+            _ => Ok(()),
         }
     }
 
@@ -195,6 +216,13 @@ impl<'a> Record<'a> {
         Ok((u64::from_le_bytes(*id), rest))
     }
 
+    /// The first and the last label of a list's elements, as a bounds record has them; `None` if it is none.
+    pub fn bounds(&self) -> Option<(i64, i64)> {
+        let (first, last) = self.value.split_first_chunk::<8>()?;
+        let last: &[u8; 8] = last.try_into().ok()?;
+        (self.key.len() == 8).then(|| (i64::from_le_bytes(*first), i64::from_le_bytes(*last)))
+    }
+
     /// Object id and number of a chunk.
     ///
     /// # Errors
@@ -206,12 +234,41 @@ impl<'a> Record<'a> {
     }
 }
 
+/// From one element pushed to the next. Between them is room for this many others less one, before labels have to be shifted.
+pub const LABEL_STEP: i64 = 1 << 16;
+
+/// Whether a list's bounds say whether an element of this label is there. One between two steps is only ever removed by a tombstone.
+pub fn is_whole(label: i64) -> bool {
+    label & (LABEL_STEP - 1) == 0
+}
+
 /// What kind of object a head names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum ObjectType {
     /// A string in chunks.
     LongString = 1,
+    /// A hash: its elements are fields with their values.
+    Hash = 2,
+    /// A list: its elements are values in the order of their labels.
+    List = 3,
+    /// A set: its elements are members without a value.
+    Set = 4,
+    /// A sorted set: its elements are members with their scores.
+    SortedSet = 5,
+}
+
+impl ObjectType {
+    fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::LongString,
+            2 => Self::Hash,
+            3 => Self::List,
+            4 => Self::Set,
+            5 => Self::SortedSet,
+            _ => return None,
+        })
+    }
 }
 
 /// The value of an object head.
@@ -221,9 +278,9 @@ pub struct Object {
     pub id: u64,
     /// Its type.
     pub kind: ObjectType,
-    /// log2 of the size of a long string's chunks.
+    /// log2 of the size of a long string's chunks; 0 for other types.
     pub chunk_shift: u8,
-    /// Bytes of a long string.
+    /// Bytes of a long string; 0 for other types.
     pub len: u64,
     /// Sum of [`chunk_mark`] over the chunks that belong to the value; `None` in heads that were written before there were sums.
     pub chunk_sum: Option<u32>,
@@ -239,6 +296,11 @@ pub fn chunk_mark(number: u64, version: u64) -> u32 {
 }
 
 impl Object {
+    /// A collection.
+    pub fn collection(id: u64, kind: ObjectType) -> Self {
+        Self { id, kind, chunk_shift: 0, len: 0, chunk_sum: None }
+    }
+
     /// The 24 bytes of an object head's value.
     pub fn encode(&self) -> [u8; OBJECT_HEAD_BYTES] {
         let mut bytes = [0; OBJECT_HEAD_BYTES];
@@ -255,9 +317,7 @@ impl Object {
 
     fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let bytes: &[u8; OBJECT_HEAD_BYTES] = bytes.try_into().map_err(|_| RecordError::Malformed("object head"))?;
-        if bytes[8] != ObjectType::LongString as u8 {
-            return Err(RecordError::Unknown("object type"));
-        }
+        let kind = ObjectType::from_byte(bytes[8]).ok_or(RecordError::Unknown("object type"))?;
         let sum = u32::from_le_bytes(bytes[12..16].try_into().expect("four bytes"));
         let chunk_sum = match (bytes[10], bytes[11], sum) {
             (1, 0, sum) => Some(sum),
@@ -266,11 +326,15 @@ impl Object {
         };
         let object = Self {
             id: u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")),
-            kind: ObjectType::LongString,
+            kind,
             chunk_shift: bytes[9],
             len: u64::from_le_bytes(bytes[16..].try_into().expect("eight bytes")),
             chunk_sum,
         };
+        if kind != ObjectType::LongString {
+            let plain = object.chunk_shift == 0 && object.len == 0 && chunk_sum.is_none();
+            return if plain { Ok(object) } else { Err(RecordError::Malformed("object head")) };
+        }
         // Bounds the table of chunks that recovery makes for it: at most 2^23 entries.
         if !CHUNK_SHIFTS.contains(&object.chunk_shift) || object.len > MAX_LONG_STRING_BYTES {
             return Err(RecordError::Malformed("object head"));

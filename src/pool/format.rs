@@ -54,6 +54,9 @@ pub const SEGMENT_HEADER_BYTES: u64 = LINE_BYTES;
 pub const MAGIC: [u8; 8] = *b"FENCPOOL";
 /// The format that this release writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
+
+/// The incompatible features that this release knows; it says so in every pool that it opens. Bit 0: collections.
+pub const FEATURES: u32 = 1;
 /// The most logical databases a pool can map.
 pub const MAX_DATABASES: usize = 512;
 /// The smallest and largest segment sizes, in bytes. The small end is for tests.
@@ -140,6 +143,7 @@ impl Superblock {
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
         put(0, &MAGIC);
         put(8, &FORMAT_VERSION.to_le_bytes());
+        put(16, &FEATURES.to_le_bytes());
         put(24, &self.generation.to_le_bytes());
         put(32, &self.uuid);
         put(48, &self.hash_key);
@@ -175,7 +179,7 @@ impl Superblock {
             return Err(SuperblockFault::Checksum);
         }
         let (version, features) = (u32_at(bytes, 8), u32_at(bytes, 16));
-        if version != FORMAT_VERSION || features != 0 {
+        if version != FORMAT_VERSION || features & !FEATURES != 0 {
             return Err(SuperblockFault::Version { version, features });
         }
         let superblock = Self {

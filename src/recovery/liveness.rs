@@ -7,7 +7,7 @@
 
 use super::Visitor;
 use crate::base::{LogAddr, SegmentId};
-use crate::log::{Kind, Object, Record};
+use crate::log::{Kind, Object, ObjectType, Record, is_whole};
 use crate::pool::Pool;
 use siphasher::sip::SipHasher13;
 use std::collections::{HashMap, HashSet};
@@ -36,7 +36,7 @@ impl Newest {
             preference: preference(pool, addr),
             expiry_ms: record.expiry_ms,
             bytes: record.bytes() as u32,
-            is_value: record.kind != Kind::Tombstone,
+            is_value: !matches!(record.kind, Kind::Tombstone | Kind::ElementTombstone),
         }
     }
 
@@ -63,6 +63,10 @@ pub(super) struct Liveness<'p> {
     keys: HashMap<u64, Newest>,
     /// By object and number.
     chunks: HashMap<(u64, u64), Newest>,
+    /// Elements of collections, by the hash of their key, with their object and label.
+    elements: HashMap<u64, (Newest, u64, Option<i64>)>,
+    /// The bounds of lists, by object.
+    bounds: HashMap<u64, (Newest, (i64, i64))>,
     heads: Vec<(u64, LogAddr, Object)>,
     clock_floor_ms: u64,
 }
@@ -76,6 +80,8 @@ impl<'p> Liveness<'p> {
             keyspaces: superblock.keyspaces.iter().copied().collect(),
             keys: HashMap::new(),
             chunks: HashMap::new(),
+            elements: HashMap::new(),
+            bounds: HashMap::new(),
             heads: Vec::new(),
             clock_floor_ms: superblock.clock_floor_ms,
         }
@@ -109,9 +115,26 @@ impl<'p> Liveness<'p> {
         let is_current = |hash: u64, addr: LogAddr| {
             self.keys.get(&hash).is_some_and(|key| key.addr() == addr && key.is_live(floor_ms))
         };
-        let current = self.heads.iter().filter(|(hash, addr, _)| is_current(*hash, *addr));
-        let chunk_counts: HashMap<u64, u64> =
-            current.map(|(_, _, object)| (object.id, object.len.div_ceil(1 << object.chunk_shift))).collect();
+        let current: Vec<_> = self.heads.iter().filter(|(hash, addr, _)| is_current(*hash, *addr)).collect();
+        let types: HashMap<u64, ObjectType> = current.iter().map(|(_, _, object)| (object.id, object.kind)).collect();
+        for (element, object, label) in self.elements.values().filter(|(element, ..)| element.is_value) {
+            let Some(&kind) = types.get(object) else { continue };
+            let is_cut = match (kind, label, self.bounds.get(object)) {
+                (ObjectType::List, &Some(label), Some((bounds, (first, last)))) => {
+                    is_whole(label) && element.version < bounds.version && !(first..=last).contains(&&label)
+                }
+                _ => false,
+            };
+            if !is_cut {
+                count(element);
+            }
+        }
+        self.bounds.iter().filter(|(object, _)| types.contains_key(object)).for_each(|(_, (bounds, _))| count(bounds));
+        let chunk_counts: HashMap<u64, u64> = current
+            .iter()
+            .filter(|(_, _, object)| object.kind == ObjectType::LongString)
+            .map(|(_, _, object)| (object.id, object.len.div_ceil(1 << object.chunk_shift)))
+            .collect();
         let is_chunk_of_value =
             |(object, number): &(u64, u64)| chunk_counts.get(object).is_some_and(|count| number < count);
         self.chunks.iter().filter(|(place, _)| is_chunk_of_value(place)).for_each(|(_, chunk)| count(chunk));
@@ -131,6 +154,26 @@ impl<'p> Visitor<'p> for Liveness<'p> {
     fn record(&mut self, addr: LogAddr, record: Record<'p>) {
         match record.kind {
             Kind::String | Kind::Tombstone | Kind::ObjectHead => self.key_record(addr, &record),
+            Kind::Element | Kind::ElementTombstone => {
+                if let Ok((object, name)) = record.object_key() {
+                    let label = name.try_into().ok().map(i64::from_le_bytes);
+                    let newest = Newest::new(self.pool, addr, &record);
+                    let hash = self.hasher.hash(record.key);
+                    match self.elements.get_mut(&hash) {
+                        Some((former, ..)) if former.rank() >= newest.rank() => {}
+                        _ => drop(self.elements.insert(hash, (newest, object, label))),
+                    }
+                }
+            }
+            Kind::Bounds => {
+                if let (Ok((object, _)), Some(bounds)) = (record.object_key(), record.bounds()) {
+                    let newest = Newest::new(self.pool, addr, &record);
+                    match self.bounds.get_mut(&object) {
+                        Some((former, _)) if former.rank() >= newest.rank() => {}
+                        _ => drop(self.bounds.insert(object, (newest, bounds))),
+                    }
+                }
+            }
             Kind::Chunk => {
                 if let Ok(place) = record.chunk_key() {
                     keep_newer(&mut self.chunks, place, Newest::new(self.pool, addr, &record));

@@ -19,6 +19,9 @@ struct Tally {
     tombstones: u64,
     heads: u64,
     chunks: u64,
+    elements: u64,
+    element_tombstones: u64,
+    bounds: u64,
     marks: u64,
     bytes: u64,
 }
@@ -30,6 +33,9 @@ impl Visitor<'_> for Tally {
             Kind::Tombstone => self.tombstones += 1,
             Kind::ObjectHead => self.heads += 1,
             Kind::Chunk => self.chunks += 1,
+            Kind::Element => self.elements += 1,
+            Kind::ElementTombstone => self.element_tombstones += 1,
+            Kind::Bounds => self.bounds += 1,
             Kind::ClockMark => self.marks += 1,
         }
         self.bytes += record.bytes() as u64;

@@ -3,7 +3,7 @@
 use super::Store;
 use super::databases::is_seen;
 use crate::base::mutant::{self, Mutant};
-use crate::base::sync::{Mutex, MutexGuard, PoisonError, yield_now};
+use crate::base::sync::{Mutex, MutexGuard, PoisonError, TryLockError, yield_now};
 use crate::base::{LogAddr, SegmentId};
 use crate::cleaner::{CleanStep, Cleaner, Demand, Fate, Move, Owner, Pace};
 use crate::index::Relocation;
@@ -61,7 +61,7 @@ fn demand(frees: bool) -> Demand {
 
 impl Owner for Store {
     fn expect(&self, record: &Record<'_>, guard: &Guard) {
-        if record.kind != Kind::Chunk
+        if !record.kind.is_of_object()
             && let Some((_, keyspace)) = self.table.load(guard).find(record.keyspace)
             && let Some(index) = keyspace.index()
         {
@@ -75,9 +75,11 @@ impl Owner for Store {
             Kind::Tombstone => self.fate_of_tombstone(addr, record, guard),
             Kind::Chunk => {
                 let Ok((id, number)) = record.chunk_key() else { return Fate::Dead { counted: None } };
-                let place = self.objects.get(id, guard).and_then(|table| *table.chunks.get(number as usize)?);
+                let place = self.objects.strings.get(id, guard).and_then(|table| *table.chunks.get(number as usize)?);
                 if place == Some(addr) { Fate::Live { token: id } } else { Fate::Dead { counted: None } }
             }
+            Kind::Element | Kind::Bounds => self.fate_of_element(addr, record, guard),
+            Kind::ElementTombstone => self.fate_of_element_tombstone(record, guard),
             // The time is durable in the last mark or in the superblock.
             Kind::ClockMark if record.expiry_ms >= self.clock_floor_ms.load(Ordering::Acquire) => Fate::Needed,
             Kind::ClockMark => Fate::Dead { counted: None },
@@ -90,6 +92,8 @@ impl Owner for Store {
         for run in moves.chunk_by(|a, b| a.token == b.token && is_chunk(a) && is_chunk(b)) {
             if is_chunk(&run[0]) {
                 self.repoint_chunks(run[0].token, run, guard);
+            } else if record_at(&self.pool, run[0].from).kind.is_of_object() {
+                self.repoint_element(&run[0], guard, counted);
             } else {
                 self.repoint_key(&run[0], guard, counted);
             }
@@ -153,6 +157,64 @@ impl Store {
         if newer.is_some() { dead } else { Fate::Needed }
     }
 
+    /// Of an element or of a list's bounds: it is in use if its collection leads to it.
+    fn fate_of_element(&self, addr: LogAddr, record: &Record<'_>, guard: &Guard) -> Fate {
+        let hash = self.hash(record.key);
+        let superseded = Fate::Dead { counted: (record.kind == Kind::Element).then_some(hash) };
+        let Ok((id, _)) = record.object_key() else { return superseded };
+        let found = self.objects.collections.get(id, guard).is_some_and(|shared| {
+            shared.read().unwrap_or_else(PoisonError::into_inner).leads_to(self.tools(), addr, record)
+        });
+        // What was cut off, or gone with its collection, may not have been counted yet.
+        self.objects.dropping.settle(self.tools(), id);
+        if found { Fate::Live { token: hash } } else { superseded }
+    }
+
+    /// As that of a key: it is needed as long as its element is not there again, and older records of it may be in the pool. Without its
+    /// collection nothing is there again.
+    fn fate_of_element_tombstone(&self, record: &Record<'_>, guard: &Guard) -> Fate {
+        let dead = Fate::Dead { counted: None };
+        let Ok((id, _)) = record.object_key() else { return dead };
+        let hash = self.hash(record.key);
+        let Some(shared) = self.objects.collections.get(id, guard) else { return dead };
+        if self.stale.count(hash) == 0 || mutant::active(Mutant::TombstoneDropped) {
+            return dead;
+        }
+        let newer = shared.read().unwrap_or_else(PoisonError::into_inner).find(self.tools(), hash, record.key);
+        if newer.is_some() { dead } else { Fate::Needed }
+    }
+
+    fn repoint_element(&self, moved: &Move, guard: &Guard, counted: &mut Vec<u64>) {
+        let Move { from, to, token: hash } = *moved;
+        let (books, record) = (self.books(), record_at(&self.pool, from));
+        books.count_live(to, record.bytes());
+        let shared = record.object_key().ok().and_then(|(id, _)| self.objects.collections.get(id, guard));
+        // Not waiting in line, which would hold up readers that have it already and look at it once more. Ends: readers come and go.
+        let found = shared.is_some_and(|shared| {
+            loop {
+                match shared.try_write() {
+                    Ok(mut collection) => break collection.relocate(self.tools(), from, to),
+                    Err(TryLockError::Poisoned(poisoned)) => {
+                        break poisoned.into_inner().relocate(self.tools(), from, to);
+                    }
+                    Err(TryLockError::WouldBlock) => yield_now(),
+                }
+            }
+        });
+        if found {
+            books.count_garbage(from, record.bytes());
+            return;
+        }
+        // Superseded while it was copied: both are in the pool, and nothing leads to either.
+        books.count_garbage(to, record.bytes());
+        if record.kind == Kind::Element {
+            counted.push(hash);
+            if !mutant::active(Mutant::LateCopyNotCounted) {
+                self.stale.add(hash);
+            }
+        }
+    }
+
     fn repoint_key(&self, moved: &Move, guard: &Guard, counted: &mut Vec<u64>) {
         let Move { from, to, token: hash } = *moved;
         let (books, record) = (self.books(), record_at(&self.pool, from));
@@ -189,7 +251,7 @@ impl Store {
 
     fn repoint_chunks(&self, object: u64, moves: &[Move], guard: &Guard) {
         let books = self.books();
-        self.objects.update(object, guard, |current| {
+        self.objects.strings.update(object, guard, |current| {
             let mut table = current.clone();
             for moved in moves {
                 let record = record_at(&self.pool, moved.from);

@@ -1,7 +1,6 @@
 //! Whole databases at once: FLUSHDB, FLUSHALL, SWAPDB. Each is one durable change of the superblock's map, made while all stripes are
 //! held, so no write is in flight; what was flushed is taken apart in the background.
 
-use super::expiry::drop_object;
 use super::keyspaces::{DbTable, Keyspace};
 use super::{Db, Store, StoreError};
 use crate::base::mutant::{self, Mutant};
@@ -92,7 +91,7 @@ impl Store {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes flushed keyspaces apart for at most about `budget`: counts their records as garbage, frees their objects and indexes. Says
+    /// Takes flushed keyspaces and large collections that are gone apart for at most about `budget`: counts their records as garbage, frees their objects and indexes. Says
     /// whether there is more to do.
     pub fn reap(&self, budget: Duration) -> bool {
         let _cleaner = self.lock_cleaner();
@@ -101,10 +100,11 @@ impl Store {
 
     /// [`Store::reap`], by who holds the cleaner.
     pub(super) fn reap_until(&self, deadline: Instant) -> bool {
+        let unfinished = self.objects.dropping.work(self.tools(), deadline);
         // Ends: each turn takes a keyspace out, or leaves.
         loop {
             // It stays in the list meanwhile: the cleaner must not take its records for nobody's.
-            let Some(keyspace) = self.lock_retired().last().cloned() else { return false };
+            let Some(keyspace) = self.lock_retired().last().cloned() else { return unfinished };
             if is_seen(&keyspace) || !self.take_apart(&keyspace, deadline) {
                 // A reader may still look at the table that has it, and must find it whole; or it is not empty yet. Come back later. Freeing
                 // its index never falls to a worker so.
@@ -153,7 +153,7 @@ impl Store {
         if index.remove(hash, guard, |other| other == addr).is_some() {
             let record = self.books().count_out(keyspace, stripe, &mut held, hash, addr);
             if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
-                drop_object(self.books(), &self.objects, object.id, guard);
+                self.objects.forget(self.tools(), object.id, guard);
             }
         }
     }

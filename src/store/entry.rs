@@ -1,9 +1,10 @@
 //! What a read returns: an entry that borrows its record from the pool.
 
 use super::StoreError;
+use super::collections::SharedCollection;
 use super::objects::ChunkTable;
 use crate::log::format::FLAG_RAW;
-use crate::log::{Record, record_at, try_record_at};
+use crate::log::{ObjectType, Record, record_at, try_record_at};
 use crate::pool::Pool;
 use std::borrow::Cow;
 
@@ -14,6 +15,8 @@ pub struct Entry<'g> {
     pub(super) record: Record<'g>,
     /// The chunks, if it is a long string.
     pub(super) table: Option<&'g ChunkTable>,
+    /// The collection, if it is one.
+    pub(super) collection: Option<&'g SharedCollection>,
     /// Whether the record makes no sense any more. The rest says nothing then.
     pub(super) damaged: bool,
 }
@@ -33,7 +36,26 @@ impl<'g> Entry<'g> {
 
     /// The type's name as `TYPE` gives it.
     pub fn type_name(&self) -> &'static str {
-        "string"
+        match self.kind() {
+            ObjectType::LongString => "string",
+            ObjectType::Hash => "hash",
+            ObjectType::List => "list",
+            ObjectType::Set => "set",
+            ObjectType::SortedSet => "zset",
+        }
+    }
+
+    /// The type; that of a string is [`ObjectType::LongString`], however long.
+    pub fn kind(&self) -> ObjectType {
+        match self.collection {
+            None => ObjectType::LongString,
+            Some(_) => self.record.object().map_or(ObjectType::LongString, |object| object.kind),
+        }
+    }
+
+    /// Whether it is no string.
+    pub fn is_collection(&self) -> bool {
+        self.collection.is_some()
     }
 
     /// Whether the record can be made out. Everything but [`Entry::string`], which asks itself, answers as for an empty string otherwise.
@@ -52,6 +74,9 @@ impl<'g> Entry<'g> {
     #[inline]
     pub fn string(&self) -> Result<StrValue<'g>, StoreError> {
         self.check()?;
+        if self.collection.is_some() {
+            return Err(StoreError::WrongType);
+        }
         Ok(match &self.table {
             None => StrValue(Form::Inline(self.record.value)),
             Some(table) => StrValue(Form::Chunks(self.pool, table)),

@@ -5,17 +5,16 @@
 //! restart brings no key back. That is a clock mark: one line, one fence, at most once per millisecond of time, and none for keys whose expiry
 //! lies below the last mark.
 
-use super::accounting::Books;
+use super::collections::Tools;
 use super::keyspaces::{DbTable, Keyspace};
 use super::objects::Objects;
 use super::stripes::{Held, Stripe};
 use super::{Change, Db, Store, Worker};
 use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
-use crate::log::{Kind, NewRecord, Record, record_at, try_record_at};
+use crate::log::{Kind, NewRecord, Record, try_record_at};
 use crate::pool::Urgency;
 use crossbeam_epoch::Guard;
-use siphasher::sip::SipHasher13;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -23,8 +22,7 @@ use std::time::{Duration, Instant};
 /// Removes at most `limit` keys of a held stripe that are due at `now_ms` and tells of each; says how many.
 #[expect(clippy::too_many_arguments, reason = "shared by recovery, which has the parts of a store and no store yet")]
 pub(super) fn remove_due(
-    books: Books<'_>,
-    hasher: &SipHasher13,
+    tools: Tools<'_>,
     table: &DbTable,
     objects: &Objects,
     stripe: &Stripe,
@@ -34,6 +32,7 @@ pub(super) fn remove_due(
     guard: &Guard,
     mut tell: impl FnMut(Db, &[u8]),
 ) -> usize {
+    let Tools { books, hasher } = tools;
     let mut removed = 0;
     // Ends: each turn takes a deadline out.
     while removed < limit
@@ -49,21 +48,13 @@ pub(super) fn remove_due(
         if let Some(addr) = stripe.publishing_one(|| index.remove(hash, guard, is_expired)) {
             let record = books.count_out(keyspace, stripe, held, hash, addr);
             if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
-                drop_object(books, objects, object.id, guard);
+                objects.forget(tools, object.id, guard);
             }
             tell(db, record.key);
             removed += 1;
         }
     }
     removed
-}
-
-/// Forgets an object: its chunks are garbage.
-pub(super) fn drop_object(books: Books<'_>, objects: &Objects, id: u64, guard: &Guard) {
-    let Some(table) = objects.remove(id, guard) else { return };
-    for &addr in table.chunks.iter().flatten() {
-        books.count_garbage(addr, record_at(books.pool, addr).bytes());
-    }
 }
 
 /// Keys removed when a read meets an expired one: it takes more of its stripe's due keys along.
@@ -110,9 +101,9 @@ impl Store {
     fn expire_held(&self, stripe: &Stripe, held: &mut Held<'_>, now_ms: u64, limit: usize) -> usize {
         let guard = crossbeam_epoch::pin();
         let table = self.table.load(&guard);
-        let (books, objects) = (self.books(), &self.objects);
+        let (tools, objects) = (self.tools(), &self.objects);
         let tell = |db, name: &[u8]| self.changes.tell(db, name, Change::Expired);
-        let removed = remove_due(books, &self.hasher, table, objects, stripe, held, now_ms, limit, &guard, tell);
+        let removed = remove_due(tools, table, objects, stripe, held, now_ms, limit, &guard, tell);
         self.expired_keys.fetch_add(removed as u64, Ordering::Relaxed);
         removed
     }
@@ -142,7 +133,7 @@ impl Store {
         if let Some(addr) = removed {
             self.books().count_out(keyspace, stripe, &mut held, hash, addr);
             if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
-                drop_object(self.books(), &self.objects, object.id, guard);
+                self.objects.forget(self.tools(), object.id, guard);
             }
             if let Some((db, _)) = self.table.load(guard).find(keyspace.id) {
                 self.changes.tell(db, record.key, Change::Expired);

@@ -194,6 +194,10 @@ impl<'a> Txn<'a> {
     pub fn copy(&mut self, from: Key<'_>, to: Key<'_>, expire_at: Option<u64>) -> Result<(), StoreError> {
         let Some(entry) = self.peek(from) else { return Ok(()) };
         entry.check()?;
+        if entry.is_collection() {
+            let view = self.store.view(entry)?;
+            return self.copy_collection(&view, to, expire_at);
+        }
         self.frees = false;
         let flags = entry.record.flags;
         let Some(source) = entry.table else {
@@ -220,10 +224,11 @@ impl<'a> Txn<'a> {
         for change in std::mem::take(&mut self.worker.objects) {
             self.publish_object(change, at);
         }
+        self.publish_collections(at);
     }
 
     fn publish_object(&mut self, change: ObjectChange, at: u64) {
-        let Store { pool, objects, .. } = self.store;
+        let (pool, objects) = (&self.store.pool, &self.store.objects.strings);
         let books = self.store.books();
         let ObjectChange { id, table, in_batch } = change;
         let mut table = Some(table);

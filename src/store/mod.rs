@@ -11,6 +11,7 @@ mod access;
 mod accounting;
 mod changes;
 mod clean;
+mod collections;
 mod databases;
 mod entry;
 mod error;
@@ -35,6 +36,7 @@ mod tests;
 
 pub use access::Tracking;
 pub use changes::{Change, Changes, Watcher};
+pub use collections::{Edit, Element, End, Extent, ListEdit, View};
 pub use entry::{Entry, StrValue};
 pub use error::{OpenError, StoreError};
 pub use evict::{Evicted, EvictionPolicy, EvictionRules};
@@ -155,6 +157,11 @@ impl Store {
     #[inline]
     fn books(&self) -> accounting::Books<'_> {
         accounting::Books { pool: &self.pool, stale: &self.stale }
+    }
+
+    #[inline]
+    fn tools(&self) -> collections::Tools<'_> {
+        collections::Tools { books: self.books(), hasher: &self.hasher }
     }
 
     fn new_object(&self) -> u64 {

@@ -1,8 +1,10 @@
-//! The DRAM side of objects: for a long string, where its chunks are.
+//! The DRAM side of objects: for a long string where its chunks are, for a collection where its elements are.
 
 use super::StrValue;
+use super::collections::{Dropping, SharedCollection, Tools};
 use crate::base::{EpochMap, LogAddr};
-use crate::log::{Kind, NewRecord, chunk_mark};
+use crate::log::{Kind, NewRecord, chunk_mark, record_at};
+use crossbeam_epoch::Guard;
 use std::collections::BTreeSet;
 
 /// A long string as it is at one moment. Replaced whole by every change, so that a reader's copy stays what it was.
@@ -45,7 +47,37 @@ impl ChunkTable {
 }
 
 /// From object id to object.
-pub type Objects = EpochMap<ChunkTable>;
+#[derive(Default)]
+pub struct Objects {
+    /// Long strings.
+    pub strings: EpochMap<ChunkTable>,
+    /// Hashes, lists, sets and sorted sets.
+    pub collections: EpochMap<SharedCollection>,
+    /// Collections that are gone and not yet taken apart.
+    pub dropping: Dropping,
+}
+
+impl Objects {
+    /// Forgets an object to which no key leads any more: its records are garbage. A collection of many elements is taken apart later.
+    pub fn forget(&self, tools: Tools<'_>, id: u64, guard: &Guard) {
+        if let Some(table) = self.strings.remove(id, guard) {
+            for &addr in table.chunks.iter().flatten() {
+                tools.books.count_garbage(addr, record_at(tools.books.pool, addr).bytes());
+            }
+        } else if let Some(shared) = self.collections.get(id, guard) {
+            // First, so that who does not find it in the map finds it there.
+            self.dropping.drop_collection(tools, id, shared.clone());
+            self.collections.remove(id, guard);
+        }
+    }
+
+    /// Puts everything of `other` in the place of everything here.
+    pub fn replace_all(&self, other: Objects, guard: &Guard) {
+        self.strings.replace_all(other.strings, guard);
+        self.collections.replace_all(other.collections, guard);
+        self.dropping.clear();
+    }
+}
 
 /// The key of a chunk's record.
 pub(super) fn chunk_key(id: u64, number: usize) -> [u8; 16] {

@@ -238,6 +238,7 @@ impl Store {
         let _held = self.stripes.lock_all();
         let _marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         let live = || -> Vec<u64> { self.pool.segment_ids().map(|id| self.pool.segment_use(id).live_bytes).collect() };
+        self.objects.dropping.settle_all(self.tools());
         let counted = live();
         let stale = self.stale.empty_twin();
         let books = Books { pool: &self.pool, stale: &stale };

@@ -2,9 +2,9 @@
 
 use super::access::access_hash;
 use super::keyspaces::{DbTable, Keyspace};
-use super::{Db, Entry, Key, Store};
+use super::{Db, Entry, Key, Store, StoreError, View};
 use crate::base::LogAddr;
-use crate::log::{Kind, Record, RecordError, try_record_at};
+use crate::log::{Kind, ObjectType, Record, RecordError, try_record_at};
 use crossbeam_epoch::Guard;
 use std::ptr;
 use std::sync::atomic::Ordering;
@@ -52,6 +52,46 @@ impl Store {
         for (key, _) in keys.iter().zip(entries).filter(|(_, entry)| entry.is_some()) {
             self.note_use(key.db, self.hash(key.name), now_ms, guard);
         }
+    }
+
+    /// The collection that an entry leads to, whatever its type. The entry's stripe is held.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongType`] when it is a string, [`StoreError::DamagedRecord`].
+    pub(super) fn view<'g>(&'g self, entry: Entry<'g>) -> Result<View<'g>, StoreError> {
+        entry.check()?;
+        let shared = entry.collection.ok_or(StoreError::WrongType)?;
+        Ok(View::new(self.tools(), entry, shared))
+    }
+
+    /// As [`Store::view`], of one type.
+    pub(super) fn view_of<'g>(&'g self, entry: Entry<'g>, kind: ObjectType) -> Result<View<'g>, StoreError> {
+        entry.check()?;
+        if entry.kind() == kind { self.view(entry) } else { Err(StoreError::WrongType) }
+    }
+
+    /// The collection at `key`, of one type or any; `None` when the key is absent. Counts as a use where `uses` says so. Takes the key's stripe for a
+    /// moment.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongType`], [`StoreError::DamagedRecord`].
+    pub fn collection<'g>(
+        &'g self,
+        key: Key<'_>,
+        kind: Option<ObjectType>,
+        uses: bool,
+        now_ms: u64,
+        guard: &'g Guard,
+    ) -> Result<Option<View<'g>>, StoreError> {
+        let hash = self.hash(key.name);
+        let _held = self.stripes.of(hash).lock();
+        let table = self.table.load(guard);
+        let Some(entry) = self.entry_held(table, key, hash, self.expiry_time(now_ms), guard) else { return Ok(None) };
+        if uses && self.access.is_on() {
+            self.note_use(key.db, hash, now_ms, guard);
+        }
+        let view = kind.map_or_else(|| self.view(entry), |kind| self.view_of(entry, kind));
+        view.map(Some)
     }
 
     /// What `look` finds while databases are what its argument says. SWAPDB in between could have made another database of a keyspace, and writes to
@@ -162,13 +202,20 @@ impl Store {
     /// The entry of a record that the index leads to; `None` if it is a long string that has gone meanwhile, or is damaged.
     #[inline]
     fn entry_of<'g>(&'g self, record: Record<'g>, guard: &'g Guard) -> Option<Entry<'g>> {
-        let table = match record.kind {
-            Kind::String => None,
-            Kind::ObjectHead => Some(self.objects.get(record.object().ok()?.id, guard)?),
+        let (mut table, mut collection) = (None, None);
+        match record.kind {
+            Kind::String => {}
+            Kind::ObjectHead => {
+                let object = record.object().ok()?;
+                match object.kind {
+                    ObjectType::LongString => table = Some(self.objects.strings.get(object.id, guard)?),
+                    _ => collection = Some(self.objects.collections.get(object.id, guard)?),
+                }
+            }
             // No key has such a record.
             _ => return None,
-        };
-        Some(Entry { pool: &self.pool, record, table, damaged: false })
+        }
+        Some(Entry { pool: &self.pool, record, table, collection, damaged: false })
     }
 
     /// What stands for a key whose record makes no sense any more: in all likelihood this key's, as 16 bits and more of its hash led there. It
@@ -178,7 +225,7 @@ impl Store {
         self.damaged_record_seen(addr, error);
         let kind = Kind::String;
         let record = Record { kind, flags: 0, keyspace: 0, version: 0, expiry_ms: 0, key: &[], value: &[] };
-        Entry { pool: &self.pool, record, table: None, damaged: true }
+        Entry { pool: &self.pool, record, table: None, collection: None, damaged: true }
     }
 
     /// Counts a record that makes no sense, and says so in the log, the more seldom the more often it happens.

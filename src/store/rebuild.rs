@@ -4,6 +4,7 @@
 //! and are taken out at the end. Chunks attach to the objects whose heads won. Losers are simply not counted as live.
 
 use super::accounting::Books;
+use super::collections::{Loading, Tools, share};
 use super::expiry::remove_due;
 use super::keyspaces::DbTable;
 use super::objects::{ChunkTable, Objects};
@@ -11,7 +12,7 @@ use super::stripes::Stripes;
 use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
 use crate::index::{IndexOptions, Upsert};
-use crate::log::{Kind, Object, Record, SegmentFault, record_at};
+use crate::log::{Kind, Object, ObjectType, Record, SegmentFault, record_at};
 use crate::recovery::{Damage, Progress, RecoveryReport, Visitor, preference, scan_pool};
 use siphasher::sip::SipHasher13;
 use std::collections::{HashMap, HashSet};
@@ -37,6 +38,7 @@ struct Target<'p> {
     index_options: IndexOptions,
     table: DbTable,
     stripes: Stripes,
+    collections: Loading,
 }
 
 /// A key's record that decides something once all records are known.
@@ -65,6 +67,12 @@ struct Collector<'t, 'p> {
     clock_floor_ms: u64,
 }
 
+impl Target<'_> {
+    fn tools(&self) -> Tools<'_> {
+        Tools { books: self.books, hasher: &self.hasher }
+    }
+}
+
 impl<'t, 'p> Collector<'t, 'p> {
     fn new(target: &'t Target<'p>) -> Self {
         Self {
@@ -80,7 +88,7 @@ impl<'t, 'p> Collector<'t, 'p> {
 
     /// A record of a key: into the index if it is the newest so far.
     fn key_record(&mut self, addr: LogAddr, record: Record<'p>) {
-        let Target { books, hasher, stripes, index_options, table } = self.target;
+        let Target { books, hasher, stripes, index_options, table, .. } = self.target;
         let hash = hasher.hash(record.key);
         let superseded = |kind| {
             if kind != Kind::Tombstone {
@@ -133,6 +141,20 @@ impl<'t, 'p> Collector<'t, 'p> {
         }
     }
 
+    fn element_record(&mut self, addr: LogAddr, record: Record<'p>) {
+        if let Ok((object, _)) = record.object_key() {
+            if !mutant::active(Mutant::ObjectIdsNotRestored) {
+                self.max_object = self.max_object.max(object);
+            }
+            let loser = self.target.collections.add(self.target.tools(), object, addr, &record);
+            let in_open_segment = |addr: &LogAddr| {
+                let pool = self.target.books.pool;
+                pool.segment_of(addr.offset()).is_some_and(|segment| pool.is_open(segment))
+            };
+            self.outdone.extend(loser.filter(in_open_segment));
+        }
+    }
+
     fn chunk_record(&mut self, addr: LogAddr, record: Record<'p>) {
         if let Ok((object, number)) = record.chunk_key() {
             if !mutant::active(Mutant::ObjectIdsNotRestored) {
@@ -157,6 +179,7 @@ impl<'p> Visitor<'p> for Collector<'_, 'p> {
                 }
             }
             Kind::Chunk => self.chunk_record(addr, record),
+            Kind::Element | Kind::ElementTombstone | Kind::Bounds => self.element_record(addr, record),
             Kind::ClockMark if mutant::active(Mutant::ClockMarkIgnored) => {}
             Kind::ClockMark => self.clock_floor_ms = self.clock_floor_ms.max(record.expiry_ms),
         }
@@ -180,6 +203,7 @@ pub(super) fn rebuild(
         index_options: index_options.clone(),
         table: DbTable::new(keyspace_ids),
         stripes: Stripes::new(pool.stripe_count()),
+        collections: Loading::default(),
     };
     let mut collectors: Vec<Collector<'_, '_>> = (0..threads).map(|_| Collector::new(&target)).collect();
     let mut report = scan_pool(pool, &mut collectors, progress);
@@ -199,8 +223,7 @@ pub(super) fn rebuild(
         let stripe = target.stripes.at(number);
         let guard = crossbeam_epoch::pin();
         remove_due(
-            books,
-            &target.hasher,
+            target.tools(),
             &target.table,
             &objects,
             stripe,
@@ -212,7 +235,9 @@ pub(super) fn rebuild(
         );
     }
     report.elapsed += started.elapsed();
-    let Target { table, stripes, .. } = target;
+    let Target { table, stripes, collections, books, hasher, .. } = target;
+    collections.finish(Tools { books, hasher: &hasher });
+    objects.dropping.settle_all(Tools { books, hasher: &hasher });
     Rebuilt { table, stripes, objects, next_object, clock_floor_ms: expired_at_ms, outdone, report }
 }
 
@@ -233,7 +258,9 @@ fn attach_chunks(
             && !record.expired(durable_ms)
             && let Ok(object) = record.object()
         {
-            tables.insert(object.id, ChunkTable::zeros(object.len, object.chunk_shift));
+            if object.kind == ObjectType::LongString {
+                tables.insert(object.id, ChunkTable::zeros(object.len, object.chunk_shift));
+            }
             heads.push((pending, object));
         }
     }
@@ -259,7 +286,15 @@ fn attach_chunks(
             table.chunks[number] = Some(chunk.addr);
         }
     }
+    let objects = Objects::default();
     let is_whole = |object: &Object| match object.chunk_sum {
+        _ if object.kind != ObjectType::LongString => {
+            let found = target.collections.take(target.tools(), object.id, object.kind);
+            found.is_some_and(|found| {
+                objects.collections.set(object.id, share(found), &crossbeam_epoch::pin());
+                true
+            })
+        }
         Some(sum) => tables.get(&object.id).is_some_and(|table| table.sum == sum),
         None => !damaged,
     };
@@ -270,12 +305,11 @@ fn attach_chunks(
         heads.into_iter().partition(|(_, object)| is_whole(object) && whole.insert(object.id));
     tables.retain(|id, _| whole.contains(id));
     let incomplete = incomplete.into_iter().map(|(pending, _)| pending).collect();
-    let objects = Objects::default();
     for (id, table) in tables {
         for &addr in table.chunks.iter().flatten() {
             target.books.count_live(addr, record_at(target.books.pool, addr).bytes());
         }
-        objects.set(id, table, &crossbeam_epoch::pin());
+        objects.strings.set(id, table, &crossbeam_epoch::pin());
     }
     (objects, incomplete)
 }

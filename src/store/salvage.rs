@@ -271,9 +271,15 @@ impl Copier<'_, '_> {
             && record.kind == Kind::ObjectHead
         {
             let guard = crossbeam_epoch::pin();
-            let table = self.objects.get(object.id, &guard);
+            let table = self.objects.strings.get(object.id, &guard);
             for &addr in table.iter().flat_map(|table| table.chunks.iter().flatten()) {
                 self.copy(&record_at(self.source, addr))?;
+            }
+            if let Some(shared) = self.objects.collections.get(object.id, &guard) {
+                let collection = shared.read().unwrap_or_else(crate::base::sync::PoisonError::into_inner);
+                for addr in collection.addrs() {
+                    self.copy(&record_at(self.source, addr))?;
+                }
             }
         }
         self.keys += 1;

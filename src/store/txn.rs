@@ -4,8 +4,8 @@
 //! before the caller can answer.
 
 use super::access::access_hash;
+use super::collections::{CollectionChange, StagedElement};
 use super::evict::Evictor;
-use super::expiry::drop_object;
 use super::keyspaces::DbTable;
 use super::long_strings::{NewValue, ObjectChange, Prepared};
 use super::stripes::Held;
@@ -24,6 +24,10 @@ pub struct Worker {
     pub(super) chunk_batch: BatchBuilder,
     staged: Vec<Staged>,
     pub(super) objects: Vec<ObjectChange>,
+    pub(super) elements: Vec<StagedElement>,
+    pub(super) collections: Vec<CollectionChange>,
+    /// Names of keys whose collections change.
+    pub(super) names: Vec<u8>,
     pub(super) evictor: Evictor,
     /// Whether this thread's commands leave the access clocks of keys that there are alone: CLIENT NO-TOUCH.
     pub no_touch: bool,
@@ -120,6 +124,8 @@ impl Store {
         worker.batch.clear();
         worker.staged.clear();
         worker.objects.clear();
+        worker.elements.clear();
+        worker.names.clear();
         // Loaded with stripes held: FLUSHDB and SWAPDB replace it only while they hold all.
         let table = self.table.load(guard);
         let now_ms = self.expiry_time(now_ms);
@@ -286,7 +292,7 @@ impl<'a> Txn<'a> {
     /// [`StoreError::OutOfSpace`] or [`StoreError::BatchTooLarge`]: nothing has happened then.
     #[inline]
     pub fn commit(mut self) -> Result<(), StoreError> {
-        if self.worker.staged.is_empty() {
+        if self.worker.batch.is_empty() {
             return Ok(());
         }
         let urgency = if self.frees { Urgency::Frees } else { Urgency::Normal };
@@ -316,7 +322,10 @@ impl<'a> Txn<'a> {
         // Half-published is a state that nobody may see: a panic here would leave it behind unlocked stripes.
         let stop = AbortOnUnwind;
         let store = self.store;
-        if staged.len() == 1 || self.independent || mutant::active(Mutant::PublishWithoutMark) {
+        if staged.is_empty() {
+            // Elements alone: nobody looks at them without the collection.
+            self.publish_objects(at);
+        } else if staged.len() == 1 || self.independent || mutant::active(Mutant::PublishWithoutMark) {
             for one in &staged {
                 store.stripes.at(one.stripe).publishing_one(|| {
                     self.publish_objects(at);
@@ -340,7 +349,7 @@ impl<'a> Txn<'a> {
 
     #[inline]
     fn publish_key(&mut self, one: &Staged, all: &[Staged], at: u64) {
-        let Store { pool, objects, stripes, index_options, .. } = self.store;
+        let Store { pool, stripes, index_options, .. } = self.store;
         let books = self.store.books();
         let addr = Writer::record_addr(at, one.offset);
         let new = record_at(pool, addr);
@@ -365,7 +374,7 @@ impl<'a> Txn<'a> {
             if let Some(id) = object_id(&old)
                 && !all.iter().any(|one| object_id(&record_at(pool, Writer::record_addr(at, one.offset))) == Some(id))
             {
-                drop_object(books, objects, id, self.guard);
+                self.store.objects.forget(self.store.tools(), id, self.guard);
             }
         }
         if new.kind != Kind::Tombstone {
@@ -380,6 +389,7 @@ impl Drop for Txn<'_> {
         self.worker.batch.clear();
         self.worker.staged.clear();
         self.worker.objects.clear();
+        self.abandon_collections();
     }
 }
 

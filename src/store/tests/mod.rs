@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 mod cleaning;
+mod collections;
 
 const NOW: u64 = 1_000_000;
 

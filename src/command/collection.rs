@@ -1,0 +1,123 @@
+//! What the commands on hashes, lists, sets and sorted sets share.
+
+use super::parse::{integer, is_word};
+use super::{CommandError, Ctx, glob};
+use crate::log::ObjectType;
+use crate::protocol::Args;
+use crate::store::{Element, Txn, View};
+use std::hash::{BuildHasher, RandomState};
+
+impl<'a> Ctx<'a> {
+    /// The collection at `name`, counting a hit or a miss, and a use of the key. It is locked as long as the view is kept: drop it before a
+    /// transaction that changes the same collection commits.
+    ///
+    /// # Errors
+    /// `WRONGTYPE` when the key holds another type.
+    pub fn view(&self, name: &[u8], kind: ObjectType) -> Result<Option<View<'a>>, CommandError> {
+        let uses = !self.worker.no_touch;
+        let view = self.store.collection(self.key(name), Some(kind), uses, self.now_ms, self.guard)?;
+        match view {
+            Some(_) => self.stats.keyspace_hits.add(1),
+            None => self.stats.keyspace_misses.add(1),
+        }
+        Ok(view)
+    }
+
+    /// Begins a write of these keys of the session's database. To read several collections as of one moment, begin one and commit nothing.
+    pub fn txn<'t>(&'t mut self, names: &[&[u8]]) -> Txn<'t> {
+        let keys: Vec<_> = names.iter().map(|name| self.key(name)).collect();
+        self.store.write(self.worker, &keys, self.now_ms, self.guard)
+    }
+}
+
+/// The arguments of HSCAN, SSCAN and ZSCAN behind the key.
+#[derive(Debug, Clone, Copy)]
+pub struct ScanOptions<'r> {
+    cursor: u64,
+    pattern: Option<&'r [u8]>,
+    count: usize,
+    /// NOVALUES.
+    pub no_values: bool,
+}
+
+impl<'r> ScanOptions<'r> {
+    /// Reads `cursor [MATCH pattern] [COUNT count] [NOVALUES]`; `values` says whether NOVALUES is one of them.
+    ///
+    /// # Errors
+    /// `ERR invalid cursor`, `ERR syntax error`, `ERR value is not an integer or out of range`.
+    pub fn parse(args: Args<'r>, values: bool) -> Result<Self, CommandError> {
+        let cursor = std::str::from_utf8(args.at(0)).ok().and_then(|text| text.parse().ok());
+        let cursor = cursor.ok_or(CommandError::fixed("ERR invalid cursor"))?;
+        let mut options = Self { cursor, pattern: None, count: 10, no_values: false };
+        let mut at = 1;
+        // Ends: `at` grows each turn.
+        while at < args.len() {
+            match (args.at(at), args.get(at + 1)) {
+                (word, Some(pattern)) if is_word(word, "MATCH") => options.pattern = Some(pattern),
+                (word, Some(count)) if is_word(word, "COUNT") => {
+                    let count = integer(count).ok_or(CommandError::NOT_INTEGER)?;
+                    options.count = usize::try_from(count).ok().filter(|&n| n > 0).ok_or(CommandError::SYNTAX)?;
+                }
+                (word, _) if values && is_word(word, "NOVALUES") => {
+                    options.no_values = true;
+                    at += 1;
+                    continue;
+                }
+                _ => return Err(CommandError::SYNTAX),
+            }
+            at += 2;
+        }
+        Ok(options)
+    }
+
+    /// One step through a hash, set or sorted set: calls `emit` for the elements of this step that match and returns the next cursor, 0 at the end.
+    ///
+    /// The cursor is a place among the members, and counts down; a member that is there throughout a whole scan is met at least once.
+    /// Small collections are returned whole, as by Redis.
+    pub fn step<'g>(&self, view: &View<'g>, mut emit: impl FnMut(Element<'g>)) -> u64 {
+        /// Members up to which a collection is returned whole: about what Redis keeps packed.
+        const WHOLE: usize = 128;
+        let len = view.len();
+        let end = if self.cursor == 0 { len } else { usize::try_from(self.cursor).unwrap_or(len).min(len) };
+        let count = if len <= WHOLE { len } else { self.count };
+        let matches = |element: &Element<'_>| self.pattern.is_none_or(|pattern| glob::matches(pattern, element.name()));
+        view.members_below(end).take(count).filter(matches).for_each(&mut emit);
+        end.saturating_sub(count) as u64
+    }
+}
+
+/// Random numbers, seeded by the system for each command.
+pub struct Random {
+    state: RandomState,
+    counter: u64,
+}
+
+impl Random {
+    /// A generator of its own.
+    pub fn new() -> Self {
+        Self { state: RandomState::new(), counter: 0 }
+    }
+
+    /// A number below `bound`, which must not be 0.
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.counter += 1;
+        (u128::from(self.state.hash_one(self.counter)) * bound as u128 >> 64) as usize
+    }
+
+    /// `count` different numbers below `bound`, or all of them, in no order.
+    pub fn distinct(&mut self, count: usize, bound: usize) -> Vec<usize> {
+        if count >= bound {
+            return (0..bound).collect();
+        }
+        // Floyd's: one number drawn for each one returned.
+        let mut chosen = std::collections::HashSet::with_capacity(count);
+        let mut all = Vec::with_capacity(count);
+        for top in bound - count..bound {
+            let drawn = self.below(top + 1);
+            let next = if chosen.insert(drawn) { drawn } else { top };
+            chosen.insert(next);
+            all.push(next);
+        }
+        all
+    }
+}

@@ -1,0 +1,6 @@
+//! Commands on lists.
+
+use super::CommandSpec;
+
+/// The commands of this family.
+pub(super) const COMMANDS: &[CommandSpec] = &[];

@@ -1,0 +1,6 @@
+//! Commands on sets.
+
+use super::CommandSpec;
+
+/// The commands of this family.
+pub(super) const COMMANDS: &[CommandSpec] = &[];

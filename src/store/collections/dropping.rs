@@ -1,0 +1,143 @@
+//! Collections that are gone, and parts of lists that were cut off: their records are counted as garbage, and their memory is freed, in the background,
+//! so that neither DEL nor LTRIM of millions of elements takes long.
+
+use super::{SharedCollection, Tools};
+use crate::base::LogAddr;
+use crate::base::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// Elements up to which the work is done at once.
+const AT_ONCE: usize = 64;
+
+/// Elements between two looks at the clock.
+const SLICE: usize = 1024;
+
+struct Dropped {
+    object: u64,
+    /// Elements that are not counted as garbage yet, once they are listed.
+    rest: Vec<LogAddr>,
+    listed: bool,
+    /// The collection whose memory is to be freed.
+    shared: Option<SharedCollection>,
+}
+
+/// What is still to be done.
+#[derive(Default)]
+pub struct Dropping {
+    queue: Mutex<Vec<Dropped>>,
+    len: AtomicUsize,
+}
+
+impl Dropping {
+    fn lock(&self) -> MutexGuard<'_, Vec<Dropped>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A collection is gone: no key leads to it any more.
+    pub fn drop_collection(&self, tools: Tools<'_>, object: u64, shared: SharedCollection) {
+        let collection = shared.read().unwrap_or_else(PoisonError::into_inner);
+        let small = collection.len() <= AT_ONCE;
+        let rest = if small { collection.addrs() } else { Vec::new() };
+        drop(collection);
+        if small {
+            return retire(tools, &rest);
+        }
+        self.push(Dropped { object, rest, listed: false, shared: Some(shared) });
+    }
+
+    /// These elements of a list are gone.
+    pub fn drop_elements(&self, tools: Tools<'_>, object: u64, rest: Vec<LogAddr>) {
+        if rest.len() <= AT_ONCE {
+            return retire(tools, &rest);
+        }
+        self.push(Dropped { object, rest, listed: true, shared: None });
+    }
+
+    fn push(&self, dropped: Dropped) {
+        let mut queue = self.lock();
+        queue.push(dropped);
+        self.len.store(queue.len(), Ordering::Release);
+    }
+
+    /// Goes on until `deadline`; says whether there is more to do. For who holds the cleaner.
+    pub fn work(&self, tools: Tools<'_>, deadline: Instant) -> bool {
+        // Ends: each turn takes something out, or leaves.
+        loop {
+            if self.len.load(Ordering::Acquire) == 0 {
+                return false;
+            }
+            // It stays in the queue meanwhile: the cleaner must not think that it is all counted.
+            let (object, slice) = {
+                let mut queue = self.lock();
+                let Some(dropped) = queue.last_mut() else { return false };
+                dropped.list();
+                let from = dropped.rest.len().saturating_sub(SLICE);
+                (dropped.object, dropped.rest.split_off(from))
+            };
+            retire(tools, &slice);
+            let mut queue = self.lock();
+            let is_done = |dropped: &Dropped| dropped.object == object && dropped.listed && dropped.rest.is_empty();
+            let done = queue.iter().position(is_done);
+            if let Some(at) = done {
+                if queue[at].is_seen() {
+                    // Somebody may still read it, and must not be the one who frees it.
+                    drop(queue);
+                    crossbeam_epoch::pin().flush();
+                    return true;
+                }
+                let dropped = queue.swap_remove(at);
+                self.len.store(queue.len(), Ordering::Release);
+                drop(queue);
+                drop(dropped);
+            }
+            if Instant::now() >= deadline {
+                return self.len.load(Ordering::Acquire) > 0;
+            }
+        }
+    }
+
+    /// Counts all that is left of this object. For who holds the cleaner.
+    pub fn settle(&self, tools: Tools<'_>, object: u64) {
+        if self.len.load(Ordering::Acquire) > 0 {
+            self.settle_those(tools, |dropped| dropped.object == object);
+        }
+    }
+
+    /// Counts all that is left. For who holds the cleaner.
+    pub fn settle_all(&self, tools: Tools<'_>) {
+        self.settle_those(tools, |_| true);
+    }
+
+    fn settle_those(&self, tools: Tools<'_>, which: impl Fn(&Dropped) -> bool) {
+        for dropped in self.lock().iter_mut().filter(|dropped| which(dropped)) {
+            dropped.list();
+            retire(tools, &std::mem::take(&mut dropped.rest));
+        }
+    }
+
+    /// Forgets everything: all records are counted anew.
+    pub fn clear(&self) {
+        self.lock().clear();
+        self.len.store(0, Ordering::Release);
+    }
+}
+
+impl Dropped {
+    /// Lists the elements of a collection, once.
+    fn list(&mut self) {
+        if let (false, Some(shared)) = (self.listed, &self.shared) {
+            self.rest = shared.read().unwrap_or_else(PoisonError::into_inner).addrs();
+        }
+        self.listed = true;
+    }
+
+    fn is_seen(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| Arc::strong_count(shared) > 1)
+    }
+}
+
+fn retire(tools: Tools<'_>, addrs: &[LogAddr]) {
+    addrs.iter().for_each(|&addr| tools.retire(addr));
+}

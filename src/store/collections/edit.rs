@@ -1,0 +1,389 @@
+//! Changing a hash, set or sorted set: one record for each element that changes.
+//!
+//! An edit belongs to a transaction. It shows the collection as it will be, stages records, and is visible to nobody before the transaction commits.
+//! Dropping it without [`Edit::finish`] takes back what it staged.
+
+use super::{Collection, Element, SharedCollection, Tools, View, with_element_key};
+use crate::base::sync::RwLock;
+use crate::log::{BatchMark, Kind, NewRecord, Object, ObjectType, Record, Writer};
+use crate::pool::Urgency;
+use crate::store::txn::Txn;
+use crate::store::{Db, Key, StoreError};
+use hashbrown::HashTable;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A record of a collection in the batch.
+#[derive(Clone, Copy)]
+pub struct StagedElement {
+    hash: u64,
+    /// Where in the batch it is.
+    offset: usize,
+}
+
+/// What a batch does to one collection.
+pub struct CollectionChange {
+    pub(in crate::store) id: u64,
+    db: Db,
+    /// The key's name, in the worker's buffer of names; of a collection whose key has no record in the batch.
+    name: Option<Range<usize>>,
+    /// The collection itself, if it is new.
+    fresh: Option<Box<Collection>>,
+    /// Its records among the staged ones.
+    records: Range<usize>,
+}
+
+/// Bytes of elements of a new collection after which they are written to the log in a batch of their own, before the one that makes them a value.
+const SPILL_BYTES: usize = 64 * 1024;
+
+/// Changes after which they are found by a table.
+const LOOK_THROUGH: usize = 16;
+
+/// See the module.
+pub struct Edit<'t, 'a> {
+    pub(super) txn: &'t mut Txn<'a>,
+    pub(super) key: Key<'t>,
+    id: u64,
+    kind: ObjectType,
+    /// The collection before the transaction, if it is changed and not made anew.
+    pub(super) base: Option<View<'a>>,
+    fresh: Option<Box<Collection>>,
+    expire_at: Option<u64>,
+    version: u64,
+    len: usize,
+    mark: BatchMark,
+    first: usize,
+    frees: bool,
+    table: HashTable<usize>,
+    finished: bool,
+}
+
+impl<'a> Txn<'a> {
+    /// The tools of collections.
+    pub(in crate::store) fn tools(&self) -> Tools<'a> {
+        self.store.tools()
+    }
+
+    /// The collection at `key` as it was before this transaction; `None` when the key is absent.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongType`], [`StoreError::DamagedRecord`].
+    pub fn view(&self, key: Key<'_>, kind: ObjectType) -> Result<Option<View<'a>>, StoreError> {
+        self.get(key).map(|entry| self.store.view_of(entry, kind)).transpose()
+    }
+
+    /// Begins to change the collection at `key`, which is made when the key is absent. It keeps its expiry.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongType`], [`StoreError::DamagedRecord`].
+    pub fn edit<'t>(&'t mut self, key: Key<'t>, kind: ObjectType) -> Result<Edit<'t, 'a>, StoreError> {
+        let base = self.view(key, kind)?;
+        let mut edit = self.edit_new(key, kind, None);
+        if let Some(view) = base {
+            (edit.id, edit.version, edit.len) = (view.id(), view.version(), view.len());
+            edit.fresh = None;
+            edit.base = Some(view);
+        }
+        Ok(edit)
+    }
+
+    /// Begins to make a collection that takes the place of whatever is at `key`, unless it stays empty: then that is deleted.
+    pub fn edit_new<'t>(&'t mut self, key: Key<'t>, kind: ObjectType, expire_at: Option<u64>) -> Edit<'t, 'a> {
+        let (mark, first) = (self.worker.batch.mark(), self.worker.elements.len());
+        let frees = self.frees;
+        Edit {
+            id: self.store.new_object(),
+            txn: self,
+            key,
+            kind,
+            base: None,
+            fresh: Some(Box::new(Collection::new(kind))),
+            expire_at,
+            version: 0,
+            len: 0,
+            mark,
+            first,
+            frees,
+            table: HashTable::new(),
+            finished: false,
+        }
+    }
+
+    /// Stages a collection with the same elements under `to` (COPY).
+    pub(in crate::store) fn copy_collection(
+        &mut self,
+        source: &View<'a>,
+        to: Key<'_>,
+        expire_at: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let kind = source.kind();
+        if kind == ObjectType::List {
+            let mut edit = self.list_new(to, expire_at);
+            for element in source.iter() {
+                edit.push(super::End::Right, element.value())?;
+            }
+            return edit.finish();
+        }
+        let mut edit = self.edit_new(to, kind, expire_at);
+        for element in source.iter() {
+            edit.add(element.name(), element.value())?;
+        }
+        edit.finish()
+    }
+
+    /// Makes the changes of collections in the batch at `at` visible.
+    pub(in crate::store) fn publish_collections(&mut self, at: u64) {
+        let tools = self.tools();
+        let objects = &self.store.objects;
+        for change in std::mem::take(&mut self.worker.collections) {
+            let records = &self.worker.elements[change.records.clone()];
+            let mut cut = Vec::new();
+            let mut apply = |collection: &mut Collection| {
+                for staged in records {
+                    cut.extend(collection.apply(tools, Writer::record_addr(at, staged.offset)));
+                }
+            };
+            if let Some(mut collection) = change.fresh {
+                apply(&mut collection);
+                objects.collections.set(change.id, share(*collection), self.guard);
+            } else if let Some(shared) = objects.collections.get(change.id, self.guard) {
+                apply(&mut shared.write().unwrap_or_else(std::sync::PoisonError::into_inner));
+            }
+            objects.dropping.drop_elements(tools, change.id, cut);
+            if let Some(name) = change.name {
+                self.store.changes.tell(change.db, &self.worker.names[name], crate::store::Change::Written);
+            }
+        }
+        self.worker.elements.clear();
+        self.worker.names.clear();
+    }
+
+    /// Takes back collections that were made and are not to be: what of them is in the log is garbage.
+    pub(in crate::store) fn abandon_collections(&mut self) {
+        let tools = self.tools();
+        for change in std::mem::take(&mut self.worker.collections) {
+            if let Some(collection) = change.fresh {
+                abandon(tools, &collection);
+            }
+        }
+        self.worker.elements.clear();
+        self.worker.names.clear();
+    }
+}
+
+fn abandon(tools: Tools<'_>, collection: &Collection) {
+    collection.addrs().into_iter().for_each(|addr| tools.retire(addr));
+}
+
+impl<'t, 'a> Edit<'t, 'a> {
+    /// Elements there will be.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there will be none: then the key will be gone.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The collection before the transaction; `None` when it was absent or is made anew.
+    pub fn base(&self) -> Option<&View<'a>> {
+        self.base.as_ref()
+    }
+
+    /// The element of this name as it will be.
+    pub fn get(&self, name: &[u8]) -> Option<Element<'_>> {
+        with_element_key(self.id, name, |key| self.find(self.txn.tools().hasher.hash(key), key))
+    }
+
+    fn find(&self, hash: u64, key: &[u8]) -> Option<Element<'_>> {
+        if let Some(staged) = self.staged(hash, key) {
+            let record = self.record_at(staged);
+            return (record.kind == Kind::Element).then(|| Element::new(record));
+        }
+        let tools = self.txn.tools();
+        let known = match (&self.base, &self.fresh) {
+            (Some(view), _) => Some(view.collection()),
+            (None, fresh) => fresh.as_deref(),
+        };
+        let addr = known?.find(tools, hash, key)?;
+        Some(Element::new(tools.record(addr)))
+    }
+
+    fn record_at(&self, staged: StagedElement) -> Record<'_> {
+        self.txn.worker.batch.record(staged.offset)
+    }
+
+    /// The newest staged record of this key.
+    fn staged(&self, hash: u64, key: &[u8]) -> Option<StagedElement> {
+        let all = &self.txn.worker.elements;
+        let same = |at: &usize| all[*at].hash == hash && self.record_at(all[*at]).key == key;
+        if all.len() - self.first > LOOK_THROUGH {
+            return self.table.find(hash, same).map(|&at| all[at]);
+        }
+        (self.first..all.len()).rev().find(same).map(|at| all[at])
+    }
+
+    /// Gives the element `name` this value; says whether it is new.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfSpace`], when a long new collection is written piece by piece.
+    pub fn put(&mut self, name: &[u8], value: &[u8]) -> Result<bool, StoreError> {
+        let is_new = with_element_key(self.id, name, |key| {
+            let hash = self.txn.tools().hasher.hash(key);
+            let is_new = self.find(hash, key).is_none();
+            self.stage(Kind::Element, hash, key, value);
+            is_new
+        });
+        self.len += usize::from(is_new);
+        self.frees = false;
+        self.spill()?;
+        Ok(is_new)
+    }
+
+    /// As [`Edit::put`], of an element of which the caller knows that it is new.
+    ///
+    /// # Errors
+    /// As [`Edit::put`].
+    pub fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        with_element_key(self.id, name, |key| {
+            self.stage(Kind::Element, self.txn.tools().hasher.hash(key), key, value);
+        });
+        self.len += 1;
+        self.frees = false;
+        self.spill()
+    }
+
+    /// Removes the element `name`; says whether it was there.
+    pub fn remove(&mut self, name: &[u8]) -> bool {
+        let there = with_element_key(self.id, name, |key| {
+            let hash = self.txn.tools().hasher.hash(key);
+            let there = self.find(hash, key).is_some();
+            if there {
+                self.stage(Kind::ElementTombstone, hash, key, &[]);
+            }
+            there
+        });
+        self.len -= usize::from(there);
+        there
+    }
+
+    /// Removes everything at once: the key will be gone.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    pub(super) fn set_len(&mut self, len: usize) {
+        self.len = len;
+    }
+
+    pub(super) fn takes_room(&mut self) {
+        self.frees = false;
+    }
+
+    /// Stages a record under the sub-key `name`.
+    pub(super) fn stage_named(&mut self, kind: Kind, name: &[u8], value: &[u8]) {
+        with_element_key(self.id, name, |key| self.stage(kind, self.txn.tools().hasher.hash(key), key, value));
+    }
+
+    fn stage(&mut self, kind: Kind, hash: u64, key: &[u8], value: &[u8]) {
+        self.version += 1;
+        let record =
+            NewRecord { kind, flags: 0, keyspace: 0, version: self.version, expiry_ms: 0, key: [key, &[]], value };
+        let worker = &mut *self.txn.worker;
+        let offset = worker.batch.push(&record);
+        worker.elements.push(StagedElement { hash, offset });
+        let (all, batch) = (&worker.elements, &worker.batch);
+        let newest = all.len() - 1;
+        let table = &mut self.table;
+        let mut enter = |at: usize| {
+            let key = batch.record(all[at].offset).key;
+            let same = |other: &usize| all[*other].hash == all[at].hash && batch.record(all[*other].offset).key == key;
+            match table.find_mut(all[at].hash, same) {
+                Some(known) => *known = at,
+                None => drop(table.insert_unique(all[at].hash, at, |&at| all[at].hash)),
+            }
+        };
+        match newest - self.first {
+            LOOK_THROUGH => (self.first..=newest).for_each(enter),
+            LOOK_THROUGH.. => enter(newest),
+            _ => {}
+        }
+    }
+
+    /// Writes what is staged of a new collection to the log, if it has become much.
+    pub(super) fn spill(&mut self) -> Result<(), StoreError> {
+        let most = SPILL_BYTES.min(self.txn.store.pool.max_batch_bytes() as usize / 2);
+        let Some(collection) = &mut self.fresh else { return Ok(()) };
+        if self.txn.worker.batch.bytes_since(self.mark) < most {
+            return Ok(());
+        }
+        let worker = &mut *self.txn.worker;
+        let shift = worker.batch.move_tail(self.mark, &mut worker.chunk_batch);
+        let at = worker.writer.commit(&self.txn.store.pool, &mut worker.chunk_batch, Urgency::Normal);
+        let records = worker.elements.split_off(self.first);
+        self.table.clear();
+        let (at, tools) = (at?, self.txn.store.tools());
+        for staged in records {
+            collection.apply(tools, Writer::record_addr(at, staged.offset - shift));
+        }
+        Ok(())
+    }
+
+    /// Stages what is needed besides: the key's head if the collection is new, the key's end if nothing is left of it.
+    ///
+    /// # Errors
+    /// None today.
+    pub fn finish(mut self) -> Result<(), StoreError> {
+        self.finished = true;
+        if self.len == 0 {
+            self.take_back();
+            if self.txn.peek(self.key).is_some() {
+                self.txn.stage(self.key, Kind::Tombstone, 0, None, &[]);
+            }
+            return Ok(());
+        }
+        let txn = &mut *self.txn;
+        let records = self.first..txn.worker.elements.len();
+        let fresh = self.fresh.take();
+        if fresh.is_none() && records.is_empty() {
+            return Ok(());
+        }
+        txn.frees &= self.frees;
+        let name = match &fresh {
+            Some(_) => {
+                let head = Object::collection(self.id, self.kind).encode();
+                txn.stage(self.key, Kind::ObjectHead, 0, self.expire_at, &head);
+                None
+            }
+            None => {
+                let start = txn.worker.names.len();
+                txn.worker.names.extend_from_slice(self.key.name);
+                Some(start..txn.worker.names.len())
+            }
+        };
+        txn.worker.collections.push(CollectionChange { id: self.id, db: self.key.db, name, fresh, records });
+        Ok(())
+    }
+
+    fn take_back(&mut self) {
+        self.txn.worker.batch.truncate(self.mark);
+        self.txn.worker.elements.truncate(self.first);
+        if let Some(collection) = self.fresh.take() {
+            abandon(self.txn.tools(), &collection);
+        }
+    }
+}
+
+impl Drop for Edit<'_, '_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.take_back();
+        }
+    }
+}
+
+/// A collection of which only this thread knows.
+pub fn share(collection: Collection) -> SharedCollection {
+    Arc::new(RwLock::new(collection))
+}

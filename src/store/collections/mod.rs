@@ -1,0 +1,394 @@
+//! Hashes, lists, sets and sorted sets: what DRAM holds of them, and how a record changes it.
+//!
+//! A collection is an object: a head record under its key's name, and one element record for each element. DRAM holds only where the elements' records
+//! are, in a shape that suits the type; names, values and scores stay in the pool. Whatever changes a collection is a record of it (an element, an
+//! element's tombstone, a list's bounds), and [`Collection::apply`] is the only thing that brings it into DRAM, after it has become durable.
+//!
+//! Locks: who writes a key holds its stripe, and for the moment of publishing the collection. Who reads takes the stripe to find the collection and
+//! then holds only that, shared. Nobody takes a stripe while holding a collection; the cleaner, which has no stripe, never waits for one.
+
+mod dropping;
+mod edit;
+mod list;
+mod load;
+mod members;
+mod sequence;
+mod view;
+
+pub use dropping::Dropping;
+pub use edit::{CollectionChange, Edit, StagedElement, share};
+pub use list::{End, ListEdit};
+pub use load::Loading;
+pub use view::{Element, View};
+
+use super::accounting::Books;
+use crate::base::LogAddr;
+use crate::base::sync::RwLock;
+use crate::log::{Kind, LABEL_STEP, ObjectType, Record, is_whole, record_at};
+use members::Members;
+use sequence::Sequence;
+use siphasher::sip::SipHasher13;
+use std::sync::Arc;
+
+/// A collection as everyone shares it.
+pub type SharedCollection = Arc<RwLock<Collection>>;
+
+/// What changing a collection needs of the store.
+#[derive(Clone, Copy)]
+pub struct Tools<'p> {
+    /// Live bytes and superseded records.
+    pub books: Books<'p>,
+    /// The pool's hash.
+    pub hasher: &'p SipHasher13,
+}
+
+impl<'p> Tools<'p> {
+    fn record(self, addr: LogAddr) -> Record<'p> {
+        record_at(self.books.pool, addr)
+    }
+
+    /// The hash of an element's key: object id and sub-key.
+    fn hash_at(self, addr: LogAddr) -> u64 {
+        self.hasher.hash(self.record(addr).key)
+    }
+
+    /// Nothing leads to this element any more.
+    fn retire(self, addr: LogAddr) {
+        let record = self.record(addr);
+        self.books.count_garbage(addr, record.bytes());
+        // What counts are records that an older tombstone of their key has to outlive.
+        if record.kind == Kind::Element {
+            self.books.stale.add(self.hasher.hash(record.key));
+        }
+    }
+}
+
+/// An element of a sorted set in its order.
+#[derive(Clone, Copy)]
+struct Scored {
+    score: f64,
+    addr: LogAddr,
+}
+
+/// An element of a list in its order.
+#[derive(Clone, Copy)]
+struct Labelled {
+    label: i64,
+    addr: LogAddr,
+}
+
+enum Shape {
+    /// Hashes and sets.
+    Plain(Members),
+    /// Sorted sets: by member, and in the order of score and member.
+    Sorted { members: Members, order: Sequence<Scored> },
+    /// Lists: in the order of labels.
+    List { order: Sequence<Labelled>, bounds: Option<LogAddr> },
+}
+
+/// What the elements of a collection have been like since it was made or recovered: Redis's encodings depend on it, and do not go back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The most elements it has had.
+    pub most: usize,
+    /// The longest member or value, in bytes.
+    pub longest: usize,
+    /// Whether all members were integers.
+    pub only_integers: bool,
+    /// Whether a list's element was ever put between two steps.
+    has_fractions: bool,
+}
+
+/// What DRAM holds of a collection.
+pub struct Collection {
+    kind: ObjectType,
+    shape: Shape,
+    /// The highest version that a record of it bears.
+    version: u64,
+    extent: Extent,
+}
+
+/// The name part of an element's key.
+pub fn name_of<'p>(record: &Record<'p>) -> &'p [u8] {
+    record.key.get(8..).unwrap_or_default()
+}
+
+/// The score of a sorted set's element.
+pub fn score_of(record: &Record<'_>) -> f64 {
+    record.value.try_into().map_or(0.0, f64::from_le_bytes)
+}
+
+/// The label of a list's element.
+pub fn label_of(record: &Record<'_>) -> i64 {
+    name_of(record).try_into().map_or(0, i64::from_le_bytes)
+}
+
+/// Runs `act` with the whole key of an element: object id and name.
+pub fn with_element_key<R>(id: u64, name: &[u8], act: impl FnOnce(&[u8]) -> R) -> R {
+    let mut short = [0; 128];
+    short[..8].copy_from_slice(&id.to_le_bytes());
+    match short.get_mut(8..8 + name.len()) {
+        Some(place) => {
+            place.copy_from_slice(name);
+            act(&short[..8 + name.len()])
+        }
+        None => act(&[&id.to_le_bytes(), name].concat()),
+    }
+}
+
+/// Whether Redis would take these bytes for an integer in a set.
+fn is_integer(name: &[u8]) -> bool {
+    let digits = name.strip_prefix(b"-").unwrap_or(name);
+    let is_plain = match digits {
+        [b'0'] => digits.len() == name.len(),
+        [b'1'..=b'9', ..] => name.len() <= 20,
+        _ => false,
+    };
+    is_plain && std::str::from_utf8(name).is_ok_and(|text| text.parse::<i64>().is_ok())
+}
+
+impl Collection {
+    /// An empty one.
+    pub fn new(kind: ObjectType) -> Self {
+        let shape = match kind {
+            ObjectType::SortedSet => Shape::Sorted { members: Members::default(), order: Sequence::default() },
+            ObjectType::List => Shape::List { order: Sequence::default(), bounds: None },
+            _ => Shape::Plain(Members::default()),
+        };
+        let extent = Extent { most: 0, longest: 0, only_integers: true, has_fractions: false };
+        Self { kind, shape, version: 0, extent }
+    }
+
+    /// How many elements there are.
+    pub fn len(&self) -> usize {
+        match &self.shape {
+            Shape::Plain(members) | Shape::Sorted { members, .. } => members.len(),
+            Shape::List { order, .. } => order.len(),
+        }
+    }
+
+    /// Bytes of DRAM.
+    pub fn dram_bytes(&self) -> usize {
+        let shape = match &self.shape {
+            Shape::Plain(members) => members.dram_bytes(),
+            Shape::Sorted { members, order } => members.dram_bytes() + order.dram_bytes(),
+            Shape::List { order, .. } => order.dram_bytes(),
+        };
+        size_of::<RwLock<Self>>() + shape
+    }
+
+    /// The addresses of all its records in the pool but the head, in no order.
+    pub fn addrs(&self) -> Vec<LogAddr> {
+        match &self.shape {
+            Shape::Plain(members) | Shape::Sorted { members, .. } => members.iter().collect(),
+            Shape::List { order, bounds } => order.iter_from(0).map(|element| element.addr).chain(*bounds).collect(),
+        }
+    }
+
+    /// Where the element is whose key, of this hash, is `key`.
+    pub fn find(&self, tools: Tools<'_>, hash: u64, key: &[u8]) -> Option<LogAddr> {
+        match &self.shape {
+            Shape::Plain(members) | Shape::Sorted { members, .. } => {
+                members.find(hash, |addr| tools.record(addr).key == key).map(|place| members.at(place))
+            }
+            Shape::List { order, .. } => {
+                let label = i64::from_le_bytes(key.get(8..)?.try_into().ok()?);
+                let at = order.partition_point(|element| element.label < label);
+                order.get(at).filter(|element| element.label == label).map(|element| element.addr)
+            }
+        }
+    }
+
+    /// Position of an element in the order of a sorted set, there or not.
+    fn rank(&self, tools: Tools<'_>, score: f64, name: &[u8]) -> usize {
+        let Shape::Sorted { order, .. } = &self.shape else { return 0 };
+        order.partition_point(|other| is_before(tools, other, score, name))
+    }
+
+    /// A record of this collection has become durable at `addr` (an element, an element's tombstone, or bounds), and is the newest of its key.
+    /// Returns elements that are now behind the bounds, which are for the caller to retire.
+    pub fn apply(&mut self, tools: Tools<'_>, addr: LogAddr) -> Vec<LogAddr> {
+        let record = tools.record(addr);
+        self.version = self.version.max(record.version);
+        match record.kind {
+            Kind::Element => self.put(tools, addr, &record),
+            Kind::ElementTombstone => self.remove(tools, &record),
+            Kind::Bounds => return self.trim(tools, addr, &record),
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn put(&mut self, tools: Tools<'_>, addr: LogAddr, record: &Record<'_>) {
+        tools.books.count_live(addr, record.bytes());
+        let hash = tools.hasher.hash(record.key);
+        let former = match &mut self.shape {
+            Shape::Plain(members) => put_member(members, tools, hash, addr, record),
+            Shape::Sorted { members, order } => {
+                let former = put_member(members, tools, hash, addr, record);
+                if let Some(former) = former {
+                    remove_scored(order, tools, former);
+                }
+                let (score, name) = (score_of(record), name_of(record));
+                let at = order.partition_point(|other| is_before(tools, other, score, name));
+                order.insert(at, Scored { score, addr });
+                former
+            }
+            Shape::List { order, .. } => {
+                let label = label_of(record);
+                let at = order.partition_point(|element| element.label < label);
+                if order.get(at).is_some_and(|element| element.label == label) {
+                    Some(order.replace(at, Labelled { label, addr }).addr)
+                } else {
+                    order.insert(at, Labelled { label, addr });
+                    None
+                }
+            }
+        };
+        self.note_extent(record);
+        if let Some(former) = former {
+            tools.retire(former);
+        }
+    }
+
+    fn remove(&mut self, tools: Tools<'_>, tombstone: &Record<'_>) {
+        let hash = tools.hasher.hash(tombstone.key);
+        let removed = match &mut self.shape {
+            Shape::Plain(members) => remove_member(members, tools, hash, tombstone.key),
+            Shape::Sorted { members, order } => {
+                let removed = remove_member(members, tools, hash, tombstone.key);
+                if let Some(removed) = removed {
+                    remove_scored(order, tools, removed);
+                }
+                removed
+            }
+            Shape::List { order, .. } => {
+                let label = label_of(tombstone);
+                let at = order.partition_point(|element| element.label < label);
+                let found = order.get(at).is_some_and(|element| element.label == label);
+                found.then(|| order.remove(at).addr)
+            }
+        };
+        if let Some(removed) = removed {
+            tools.retire(removed);
+        }
+    }
+
+    fn trim(&mut self, tools: Tools<'_>, addr: LogAddr, record: &Record<'_>) -> Vec<LogAddr> {
+        let (Shape::List { order, bounds }, Some((first, last))) = (&mut self.shape, record.bounds()) else {
+            return Vec::new();
+        };
+        let former = bounds.replace(addr);
+        let end = order.partition_point(|element| element.label <= last);
+        let mut removed = order.remove_range(end, order.len() - end);
+        removed.extend(order.remove_range(0, order.partition_point(|element| element.label < first)));
+        tools.books.count_live(addr, record.bytes());
+        if let Some(former) = former {
+            tools.books.count_garbage(former, tools.record(former).bytes());
+        }
+        removed.into_iter().map(|element| element.addr).collect()
+    }
+
+    fn note_extent(&mut self, record: &Record<'_>) {
+        let is_list = self.kind == ObjectType::List;
+        let name_bytes = if is_list { 0 } else { name_of(record).len() };
+        let value_bytes = if self.kind == ObjectType::SortedSet { 0 } else { record.value.len() };
+        let most = self.len();
+        let extent = &mut self.extent;
+        extent.has_fractions |= is_list && !is_whole(label_of(record));
+        extent.longest = extent.longest.max(name_bytes).max(value_bytes);
+        extent.only_integers = extent.only_integers && self.kind == ObjectType::Set && is_integer(name_of(record));
+        extent.most = extent.most.max(most);
+    }
+
+    /// The cleaner has copied the record at `from` to `to`. Says whether this collection leads there now: not if `from` was superseded meanwhile.
+    pub fn relocate(&mut self, tools: Tools<'_>, from: LogAddr, to: LogAddr) -> bool {
+        let record = tools.record(from);
+        if record.kind == Kind::Bounds {
+            let Shape::List { bounds, .. } = &mut self.shape else { return false };
+            let is_it = *bounds == Some(from);
+            if is_it {
+                *bounds = Some(to);
+            }
+            return is_it;
+        }
+        let hash = tools.hasher.hash(record.key);
+        match &mut self.shape {
+            Shape::Plain(members) => relocate_member(members, hash, from, to),
+            Shape::Sorted { members, order } => {
+                let moved = relocate_member(members, hash, from, to);
+                if moved {
+                    let (score, name) = (score_of(&record), name_of(&record));
+                    let at = order.partition_point(|other| is_before(tools, other, score, name));
+                    order.replace(at, Scored { score, addr: to });
+                }
+                moved
+            }
+            Shape::List { order, .. } => {
+                let label = label_of(&record);
+                let at = order.partition_point(|element| element.label < label);
+                let moved = order.get(at).is_some_and(|element| element.addr == from);
+                if moved {
+                    order.replace(at, Labelled { label, addr: to });
+                }
+                moved
+            }
+        }
+    }
+
+    /// Whether it leads to the record at `addr`.
+    pub fn leads_to(&self, tools: Tools<'_>, addr: LogAddr, record: &Record<'_>) -> bool {
+        if record.kind == Kind::Bounds {
+            return matches!(self.shape, Shape::List { bounds: Some(bounds), .. } if bounds == addr);
+        }
+        match &self.shape {
+            Shape::Plain(members) | Shape::Sorted { members, .. } => {
+                members.find(tools.hasher.hash(record.key), |other| other == addr).is_some()
+            }
+            Shape::List { .. } => self.find(tools, 0, record.key) == Some(addr),
+        }
+    }
+}
+
+fn put_member(
+    members: &mut Members,
+    tools: Tools<'_>,
+    hash: u64,
+    addr: LogAddr,
+    record: &Record<'_>,
+) -> Option<LogAddr> {
+    match members.find(hash, |other| tools.record(other).key == record.key) {
+        Some(place) => Some(members.replace(place, addr)),
+        None => {
+            members.insert(hash, addr, |addr| tools.hash_at(addr));
+            None
+        }
+    }
+}
+
+fn remove_member(members: &mut Members, tools: Tools<'_>, hash: u64, key: &[u8]) -> Option<LogAddr> {
+    let place = members.find(hash, |other| tools.record(other).key == key)?;
+    Some(members.remove(place, |addr| tools.hash_at(addr)))
+}
+
+fn relocate_member(members: &mut Members, hash: u64, from: LogAddr, to: LogAddr) -> bool {
+    let place = members.find(hash, |other| other == from);
+    if let Some(place) = place {
+        members.replace(place, to);
+    }
+    place.is_some()
+}
+
+fn remove_scored(order: &mut Sequence<Scored>, tools: Tools<'_>, addr: LogAddr) {
+    let record = tools.record(addr);
+    let (score, name) = (score_of(&record), name_of(&record));
+    let at = order.partition_point(|other| is_before(tools, other, score, name));
+    debug_assert_eq!(order.get(at).map(|found| found.addr), Some(addr), "every member is in the order");
+    order.remove(at);
+}
+
+/// Whether an element of a sorted set comes before one of this score and name.
+fn is_before(tools: Tools<'_>, element: &Scored, score: f64, name: &[u8]) -> bool {
+    // No score is NaN; 0 and -0 are one score.
+    element.score < score || (element.score == score && name_of(&tools.record(element.addr)) < name)
+}

@@ -1,0 +1,285 @@
+//! Collections beside plain models, through commits, restarts, reloads and cleaning.
+
+use super::*;
+use crate::cleaner::{CleanStep, Demand};
+use crate::log::ObjectType;
+use std::collections::{BTreeMap, VecDeque};
+
+/// A small generator that can be started anew with the same numbers.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound
+    }
+
+    fn bytes(&mut self, most: usize) -> Vec<u8> {
+        let len = self.below(most);
+        pattern(len, self.below(256) as u8)
+    }
+}
+
+#[derive(Clone, PartialEq, Debug)]
+enum Model {
+    Map(ObjectType, BTreeMap<Vec<u8>, Vec<u8>>),
+    List(VecDeque<Vec<u8>>),
+}
+
+fn scores(map: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<(Vec<u8>, f64)> {
+    let score = |value: &Vec<u8>| f64::from_le_bytes(value[..].try_into().expect("a score"));
+    let mut all: Vec<_> = map.iter().map(|(name, value)| (name.clone(), score(value))).collect();
+    all.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(&b.0)));
+    all
+}
+
+/// What the store has under `name`.
+fn found(store: &Store, name: &[u8]) -> Option<Model> {
+    let guard = pin();
+    let view = store.collection(key(name), None, true, store.clock().now_ms(), &guard).expect("a collection")?;
+    assert_eq!(view.iter().count(), view.len());
+    Some(match view.kind() {
+        ObjectType::List => Model::List(view.iter().map(|element| element.value().to_vec()).collect()),
+        kind => {
+            let map: BTreeMap<_, _> =
+                view.iter().map(|element| (element.name().to_vec(), element.value().to_vec())).collect();
+            assert_eq!(map.len(), view.len());
+            for name in map.keys() {
+                assert_eq!(view.get(name).expect("there").name(), name);
+            }
+            if kind == ObjectType::SortedSet {
+                let ordered: Vec<_> =
+                    view.iter_from(0).map(|element| (element.name().to_vec(), element.score())).collect();
+                assert_eq!(ordered, scores(&map));
+                for (rank, (name, _)) in ordered.iter().enumerate() {
+                    assert_eq!(view.rank(name), Some(rank));
+                }
+            }
+            Model::Map(kind, map)
+        }
+    })
+}
+
+fn change_map(txn: &mut Txn<'_>, name: &[u8], kind: ObjectType, model: &mut Option<Model>, random: &mut Random) {
+    let mut edit = txn.edit(key(name), kind).expect("of this type");
+    let Model::Map(_, map) = model.get_or_insert_with(|| Model::Map(kind, BTreeMap::new())) else { panic!("a map") };
+    for _ in 0..1 + random.below(30) {
+        let member = format!("m{}", random.below(60)).into_bytes();
+        let there = map.contains_key(&member);
+        assert_eq!(edit.get(&member).map(|element| element.value().to_vec()), map.get(&member).cloned());
+        if random.below(5) < 3 {
+            let value = match kind {
+                ObjectType::Hash => random.bytes(40),
+                ObjectType::Set => Vec::new(),
+                _ => (random.below(20) as f64 / 2.0).to_le_bytes().to_vec(),
+            };
+            assert_eq!(edit.put(&member, &value).expect("room"), !there);
+            map.insert(member, value);
+        } else {
+            assert_eq!(edit.remove(&member), there);
+            map.remove(&member);
+        }
+        assert_eq!(edit.len(), map.len());
+    }
+    let empty = map.is_empty();
+    edit.finish().expect("staged");
+    if empty {
+        *model = None;
+    }
+}
+
+fn change_list(txn: &mut Txn<'_>, name: &[u8], model: &mut Option<Model>, random: &mut Random) {
+    let mut edit = txn.list(key(name)).expect("a list");
+    let Model::List(list) = model.get_or_insert_with(|| Model::List(VecDeque::new())) else { panic!("a list") };
+    let end = [End::Left, End::Right][random.below(2)];
+    match random.below(9) {
+        0..3 => {
+            for _ in 0..1 + random.below(8) {
+                let value = random.bytes(50);
+                edit.push(end, &value).expect("room");
+                if end == End::Left { list.push_front(value) } else { list.push_back(value) }
+            }
+        }
+        3 => {
+            for _ in 0..1 + random.below(6) {
+                let popped = edit.pop(end).map(|element| element.value().to_vec());
+                assert_eq!(popped, if end == End::Left { list.pop_front() } else { list.pop_back() });
+            }
+        }
+        4 if !list.is_empty() => {
+            let (at, value) = (random.below(list.len()), random.bytes(50));
+            edit.set(at, &value).expect("room");
+            list[at] = value;
+        }
+        5 | 6 => {
+            // Often at one place, so that labels run out.
+            let at = if random.below(3) > 0 { list.len() / 2 } else { random.below(list.len() + 1) };
+            let value = random.bytes(50);
+            edit.insert(at, &value).expect("room");
+            list.insert(at, value);
+        }
+        7 if !list.is_empty() => {
+            let at = random.below(list.len());
+            edit.remove(at);
+            list.remove(at);
+        }
+        8 if list.len() > 20 => {
+            edit.trim(4, list.len() - 5);
+            list.truncate(list.len() - 5);
+            list.drain(..4);
+        }
+        8 if list.len() > 1 => {
+            let value = edit.pop(End::Right).expect("there").value().to_vec();
+            edit.push(End::Left, &value).expect("room");
+            list.rotate_right(1);
+        }
+        _ => {}
+    }
+    assert_eq!(edit.len(), list.len());
+    let empty = list.is_empty();
+    edit.finish().expect("staged");
+    if empty {
+        *model = None;
+    }
+}
+
+/// Random changes of all types, with everything else that may happen in between.
+fn run(seed: u64, steps: usize) {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let path = dir.path().join("pool");
+    let mut random = Random(seed);
+    let mut options = options(&path);
+    (options.pool.bytes, options.pool.segment_bytes) = (2 << 20, Some(32 << 10));
+    let open = || Store::open(&options, Clock::manual(NOW), &Progress::default()).expect("opens");
+    let mut store = open();
+    let mut worker = store.worker();
+    let mut models: BTreeMap<Vec<u8>, Model> = BTreeMap::new();
+    let types = [ObjectType::Hash, ObjectType::Set, ObjectType::SortedSet, ObjectType::List];
+    for step in 0..steps {
+        let number = random.below(12);
+        let name = format!("key{number}").into_bytes();
+        let other = format!("key{}", random.below(12)).into_bytes();
+        let mut model = models.remove(&name);
+        let kind = match &model {
+            Some(Model::Map(kind, _)) => *kind,
+            Some(Model::List(_)) => ObjectType::List,
+            None => types[number % 4],
+        };
+        match random.below(60) {
+            0 => {
+                in_txn(&store, &mut worker, &[&name], |txn| txn.delete(key(&name)).expect("ok"));
+                model = None;
+            }
+            1 if name != other => {
+                in_txn(&store, &mut worker, &[&name, &other], |txn| txn.rename(key(&name), key(&other)).expect("ok"));
+                if let Some(moved) = model.take() {
+                    models.insert(other, moved);
+                }
+            }
+            2 if name != other => {
+                in_txn(&store, &mut worker, &[&name, &other], |txn| {
+                    txn.copy(key(&name), key(&other), None).expect("ok");
+                });
+                if let Some(copied) = &model {
+                    models.insert(other, copied.clone());
+                }
+            }
+            3 => {
+                drop((worker, store));
+                store = open();
+                worker = store.worker();
+            }
+            4 => store.reload().expect("sound"),
+            // Abandoned.
+            5 => {
+                let guard = pin();
+                let mut txn = store.write(&mut worker, &[key(&name)], NOW, &guard);
+                let mut ignored = model.clone();
+                match kind {
+                    ObjectType::List => change_list(&mut txn, &name, &mut ignored, &mut random),
+                    _ => change_map(&mut txn, &name, kind, &mut ignored, &mut random),
+                }
+            }
+            6..12 => while store.clean_step(Demand::Now) == CleanStep::Worked {},
+            _ => {
+                // Ends: there is room for what is live twice over.
+                loop {
+                    let (before, model_before) = (random.0, model.clone());
+                    let guard = pin();
+                    let mut txn = store.write(&mut worker, &[key(&name)], NOW, &guard);
+                    match kind {
+                        ObjectType::List => change_list(&mut txn, &name, &mut model, &mut random),
+                        _ => change_map(&mut txn, &name, kind, &mut model, &mut random),
+                    }
+                    match txn.commit() {
+                        Ok(()) => break,
+                        Err(StoreError::OutOfSpace) => {
+                            (random.0, model) = (before, model_before);
+                            drop(guard);
+                            assert!(store.make_room(false), "seed {seed}, step {step}: no room to be made");
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+        }
+        assert_eq!(found(&store, &name), model, "seed {seed}, step {step}, {}", String::from_utf8_lossy(&name));
+        if let Some(model) = model {
+            models.insert(name, model);
+        }
+        if step % 50 == 0 {
+            for (name, model) in &models {
+                assert_eq!(found(&store, name).as_ref(), Some(model), "seed {seed}, step {step}");
+            }
+        }
+    }
+    while store.clean_step(Demand::Now) != CleanStep::Idle {
+        std::thread::yield_now();
+    }
+    assert_eq!(store.check_books(), Ok(()), "seed {seed}");
+}
+
+#[test]
+fn collections_are_as_plain_models_through_restarts_and_cleaning() {
+    for seed in 0..6 {
+        run(seed, 1500);
+    }
+}
+
+/// A new collection longer than a commit batch can be; given up, it leaves nothing that is counted wrong.
+#[test]
+fn a_new_collection_may_be_longer_than_a_segment() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let path = dir.path().join("pool");
+    let store = open(&path);
+    let mut worker = store.worker();
+    let members: Vec<Vec<u8>> = (0..10_000).map(|i| format!("member:{i}").into_bytes()).collect();
+    for commits in [false, true] {
+        let guard = pin();
+        let mut txn = store.write(&mut worker, &[key(b"set")], NOW, &guard);
+        let mut edit = txn.edit(key(b"set"), ObjectType::Set).expect("absent");
+        for member in members.iter().chain(&members[..10]) {
+            edit.put(member, b"").expect("room");
+        }
+        assert_eq!(edit.len(), members.len());
+        edit.finish().expect("staged");
+        if commits {
+            txn.commit().expect("room")
+        } else {
+            drop(txn)
+        }
+        drop(guard);
+        assert_eq!(store.check_books(), Ok(()));
+    }
+    let before = found(&store, b"set");
+    assert!(matches!(&before, Some(Model::Map(_, map)) if map.len() == members.len()));
+    drop((worker, store));
+    let store = open(&path);
+    assert_eq!(found(&store, b"set"), before);
+    let mut worker = store.worker();
+    in_txn(&store, &mut worker, &[b"set"], |txn| txn.delete(key(b"set")).expect("ok"));
+    assert_eq!(found(&store, b"set"), None);
+    // Ends: nobody reads it.
+    while store.reap(Duration::from_millis(1)) {}
+    assert_eq!(store.check_books(), Ok(()));
+}
