@@ -301,3 +301,42 @@ fn parallel_rebuild_keeps_the_highest_versions() {
         assert_eq!(found, versions.max().map(|version| place(key, version)));
     }
 }
+
+/// A walk passes over stripes without keys. It passed over one whose first key a lookup had found, but the writer had not counted yet.
+#[test]
+fn what_a_lookup_has_found_a_walk_finds_too() {
+    const ROUNDS: u64 = 30_000;
+    let index = Index::new(&IndexOptions { stripe_bits: STRIPE_BITS, max_entries: 1 << 10 }).expect("address space");
+    let round = AtomicU64::new(0);
+    let addr = LogAddr::from_units(1).expect("not 0");
+    let mut missed = 0;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 1..=ROUNDS {
+                // Ends: the other thread goes on with each round.
+                while round.load(Ordering::Acquire) != number {
+                    std::hint::spin_loop();
+                }
+                let guard = pin();
+                index.upsert(mix(number), addr, &guard, |_| true);
+            }
+        });
+        for number in 1..=ROUNDS {
+            round.store(number, Ordering::Release);
+            let guard = pin();
+            while index.get(mix(number), &guard, |_| true).is_none() {
+                std::hint::spin_loop();
+            }
+            let (mut found, mut cursor) = (0, 0);
+            loop {
+                cursor = index.scan(cursor, &guard, |_| found += 1);
+                if cursor == 0 {
+                    break;
+                }
+            }
+            missed += usize::from(found != 1);
+            index.remove(mix(number), &guard, |_| true);
+        }
+    });
+    assert_eq!(missed, 0);
+}

@@ -151,7 +151,7 @@ impl Index {
         let mut keys = Keys::new();
         let mut cursor = cursor;
         // A stripe without keys is passed over whole, so that a walk over a small table is short. Ends: the cursor comes round to 0.
-        // Relaxed: a key that was there before the walk began was counted before it began.
+        // Relaxed: a key is counted before it is stored, so who has found it finds it counted.
         while table.space.stripe(table.stripe_of(cursor)).entries.load(Ordering::Relaxed) == 0 {
             cursor = after_all_of(cursor, table.stripe_bits);
             if cursor == 0 {

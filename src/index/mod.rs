@@ -234,6 +234,7 @@ impl Table {
             // A bucket of the smallest table that was never written.
             resize::publish(main, |header| header.with_depth(self.base_depth));
         }
+        self.count_in(stripe);
         match room {
             Found::Free(slot) | Found::Key(slot, _) => slot.store(word),
             Found::Full(last) => {
@@ -242,7 +243,7 @@ impl Table {
                 set_link(last, link);
             }
         }
-        self.count_in(stripe, guard);
+        self.make_room(stripe, guard);
     }
 }
 

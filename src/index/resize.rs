@@ -38,14 +38,21 @@ impl Table {
         Pair { low: self.number(stripe, low_row), high: self.number(stripe, high_row), depth: self.stripe_bits + level }
     }
 
-    /// Counts a new key in and splits a bucket when that makes the stripe crowded. The stripe is held.
+    /// Counts a key in that is about to be stored: a walk passes over stripes without keys, and must not pass over one that somebody has found a key
+    /// in. The stripe is held.
     #[inline]
-    pub(super) fn count_in(&self, stripe: usize, guard: &Guard) {
+    pub(super) fn count_in(&self, stripe: usize) {
+        let cell = self.space.stripe(stripe);
+        // Relaxed: only the holder of the stripe writes it, and the Release store of the key's word comes after it.
+        cell.entries.store(cell.entries.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Splits a bucket if the stripe, which is held, has become crowded.
+    #[inline]
+    pub(super) fn make_room(&self, stripe: usize, guard: &Guard) {
         let cell = self.space.stripe(stripe);
         // Relaxed: only the holder of the stripe writes it.
-        let entries = cell.entries.load(Ordering::Relaxed) + 1;
-        cell.entries.store(entries, Ordering::Relaxed);
-        if Self::is_crowded(self.rows(cell), entries) {
+        if Self::is_crowded(self.rows(cell), cell.entries.load(Ordering::Relaxed)) {
             self.split(stripe, guard);
         }
     }
