@@ -1,9 +1,9 @@
 //! What the commands on hashes, lists, sets and sorted sets share.
 
 use super::parse::{integer, is_word};
-use super::{CommandError, Ctx, glob};
+use super::{CommandError, Ctx, Settings, glob};
 use crate::log::ObjectType;
-use crate::protocol::Args;
+use crate::protocol::{Args, ReplyWriter};
 use crate::store::{Element, Txn, View};
 use std::hash::{BuildHasher, RandomState};
 
@@ -38,17 +38,20 @@ pub struct ScanOptions<'r> {
     count: usize,
     /// NOVALUES.
     pub no_values: bool,
+    /// What is returned of each element: its name, or two parts.
+    parts: usize,
 }
 
 impl<'r> ScanOptions<'r> {
-    /// Reads `cursor [MATCH pattern] [COUNT count] [NOVALUES]`; `values` says whether NOVALUES is one of them.
+    /// Reads `cursor [MATCH pattern] [COUNT count] [NOVALUES]`; `values` says whether elements have a second part (a value, a score), which
+    /// NOVALUES leaves out.
     ///
     /// # Errors
     /// `ERR invalid cursor`, `ERR syntax error`, `ERR value is not an integer or out of range`.
     pub fn parse(args: Args<'r>, values: bool) -> Result<Self, CommandError> {
         let cursor = std::str::from_utf8(args.at(0)).ok().and_then(|text| text.parse().ok());
         let cursor = cursor.ok_or(CommandError::fixed("ERR invalid cursor"))?;
-        let mut options = Self { cursor, pattern: None, count: 10, no_values: false };
+        let mut options = Self { cursor, pattern: None, count: 10, no_values: false, parts: 1 + usize::from(values) };
         let mut at = 1;
         // Ends: `at` grows each turn.
         while at < args.len() {
@@ -86,6 +89,48 @@ impl<'r> ScanOptions<'r> {
     }
 }
 
+impl ScanOptions<'_> {
+    /// Takes a step and replies: the next cursor and what `write` gives of each element, which must be as many parts for each.
+    pub fn reply<'g>(
+        &self,
+        ctx: &mut Ctx<'_>,
+        view: Option<&View<'g>>,
+        mut write: impl FnMut(&mut ReplyWriter<'_>, Element<'g>),
+    ) {
+        let mut elements = Vec::new();
+        let next = view.map_or(0, |view| self.step(view, |element| elements.push(element)));
+        ctx.reply.array_header(2);
+        ctx.reply.bulk_display(next);
+        let parts = if self.parts == 2 && !self.no_values { 2 } else { 1 };
+        ctx.reply.array_header(elements.len() * parts);
+        elements.into_iter().for_each(|element| write(&mut ctx.reply, element));
+    }
+}
+
+/// The count of HRANDFIELD, SRANDMEMBER and ZRANDMEMBER: so many different ones, or, if negative, so many of which some may be the same.
+/// `doubled`: each is to be returned in two parts.
+///
+/// # Errors
+/// `ERR value is not an integer or out of range`, `ERR value is out of range`.
+pub fn random_count(text: &[u8], doubled: bool) -> Result<i64, CommandError> {
+    let limit = if doubled { i64::MAX / 2 } else { i64::MAX };
+    let count = integer(text).ok_or(CommandError::NOT_INTEGER)?;
+    if count < -limit || count > limit {
+        return Err(CommandError::fixed("ERR value is out of range"));
+    }
+    Ok(count)
+}
+
+/// Whether Redis would keep a hash, set or sorted set in a listpack: by `NAME-max-listpack-entries` and `-value`.
+pub fn is_packed(view: &View<'_>, settings: &Settings, name: &str) -> bool {
+    let limit = |what: &str| {
+        let text = settings.get(&format!("{name}-max-listpack-{what}")).unwrap_or_default();
+        std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).unwrap_or(usize::MAX)
+    };
+    let extent = view.extent();
+    extent.most <= limit("entries") && extent.longest <= limit("value")
+}
+
 /// Random numbers, seeded by the system for each command.
 pub struct Random {
     state: RandomState,
@@ -101,7 +146,15 @@ impl Random {
     /// A number below `bound`, which must not be 0.
     pub fn below(&mut self, bound: usize) -> usize {
         self.counter += 1;
-        (u128::from(self.state.hash_one(self.counter)) * bound as u128 >> 64) as usize
+        ((u128::from(self.state.hash_one(self.counter)) * bound as u128) >> 64) as usize
+    }
+
+    /// Places of random elements among `len`, which is not 0: `count` different ones or as many as there are; with a negative count exactly so many.
+    pub fn places(&mut self, count: i64, len: usize) -> Vec<usize> {
+        if count >= 0 {
+            return self.distinct(usize::try_from(count).unwrap_or(usize::MAX), len);
+        }
+        (0..count.unsigned_abs()).map(|_| self.below(len)).collect()
     }
 
     /// `count` different numbers below `bound`, or all of them, in no order.

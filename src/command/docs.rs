@@ -9,6 +9,13 @@ const GROUPS: &[(Group, &str)] = &[
     (Group::Connection, "Connection"),
     (Group::Generic, "Keys"),
     (Group::String, "Strings"),
+    (Group::Hash, "Hashes"),
+    (Group::List, "Lists"),
+    (Group::Set, "Sets"),
+    (Group::SortedSet, "Sorted sets"),
+    (Group::Geo, "Places on the globe"),
+    (Group::PubSub, "Publish and subscribe"),
+    (Group::Transactions, "Transactions"),
     (Group::Bitmap, "Bitmaps"),
     (Group::HyperLogLog, "HyperLogLog"),
     (Group::Scripting, "Scripts and functions"),
@@ -28,6 +35,9 @@ positions of the key names.
 fn page() -> String {
     let mut page = PREFACE.to_owned();
     for (group, title) in GROUPS {
+        if !all().any(|found| top(&found).group == *group) {
+            continue;
+        }
         let _infallible = write!(
             page,
             "\n## {title}\n\n| Command | Arity | Keys | Flags | Time, and what is written | What it does |\n|---|--:|---|---|---|---|\n"

@@ -88,8 +88,13 @@ impl<'g> Entry<'g> {
         self.record.flags & FLAG_RAW != 0 || self.table.is_some()
     }
 
-    /// Bytes of its records in the pool.
+    /// Bytes of its records in the pool. O(n) for a collection of n elements.
     pub fn pool_bytes(&self) -> u64 {
+        if let Some(shared) = self.collection {
+            let collection = shared.read().unwrap_or_else(crate::base::sync::PoisonError::into_inner);
+            let stored = |addr| try_record_at(self.pool, addr).map_or(0, |record| record.bytes());
+            return (self.record.bytes() + collection.addrs().into_iter().map(stored).sum::<usize>()) as u64;
+        }
         let chunks: usize = self.table.as_ref().map_or(0, |table| {
             // As they were written: a chunk of a string that has grown since is shorter than its place in it.
             let stored = |&addr| try_record_at(self.pool, addr).map_or(0, |record| record.bytes());
@@ -98,10 +103,14 @@ impl<'g> Entry<'g> {
         (self.record.bytes() + chunks) as u64
     }
 
-    /// Bytes that the key takes: its records in the pool, its index word, and the DRAM table of a long string's chunks.
+    /// Bytes that the key takes: its records in the pool, its index word, and the DRAM table of a long string's chunks, or what DRAM has of a
+    /// collection.
     pub fn memory_bytes(&self) -> u64 {
         const INDEX_WORD_BYTES: u64 = 16;
-        let table = self.table.as_ref().map_or(0, |table| 8 * table.chunks.len() as u64);
+        let mut table = self.table.as_ref().map_or(0, |table| 8 * table.chunks.len() as u64);
+        if let Some(shared) = self.collection {
+            table += shared.read().unwrap_or_else(crate::base::sync::PoisonError::into_inner).dram_bytes() as u64;
+        }
         self.pool_bytes() + INDEX_WORD_BYTES + table
     }
 }

@@ -54,11 +54,12 @@ impl Store {
         }
     }
 
-    /// The collection that an entry leads to, whatever its type. The entry's stripe is held.
+    /// The collection that an entry leads to, whatever its type, as it is now: that is as it was with the entry if the entry's stripe is held, or
+    /// nobody writes meanwhile.
     ///
     /// # Errors
     /// [`StoreError::WrongType`] when it is a string, [`StoreError::DamagedRecord`].
-    pub(super) fn view<'g>(&'g self, entry: Entry<'g>) -> Result<View<'g>, StoreError> {
+    pub fn view<'g>(&'g self, entry: Entry<'g>) -> Result<View<'g>, StoreError> {
         entry.check()?;
         let shared = entry.collection.ok_or(StoreError::WrongType)?;
         Ok(View::new(self.tools(), entry, shared))

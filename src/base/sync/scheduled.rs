@@ -251,6 +251,24 @@ impl<T> RwLock<T> {
         both(taken, |guard| RwLockWriteGuard::new(guard, self.id()))
     }
 
+    /// Takes the lock for writing if it is free.
+    ///
+    /// # Errors
+    /// As of `std`.
+    #[track_caller]
+    pub fn try_write(&self) -> TryLockResult<RwLockWriteGuard<'_, T>> {
+        let site = Location::caller();
+        schedule::ask(|scheduler| scheduler.reached(Place::Lock, site));
+        match self.0.try_write() {
+            Ok(guard) => Ok(RwLockWriteGuard::new(guard, self.id())),
+            Err(TryLockError::WouldBlock) => Err(TryLockError::WouldBlock),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                let guard = RwLockWriteGuard::new(poisoned.into_inner(), self.id());
+                Err(TryLockError::Poisoned(PoisonError::new(guard)))
+            }
+        }
+    }
+
     /// The value, without a lock.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 
 use super::read;
 use crate::command::parse::integer;
-use crate::command::{Arity, CommandError, CommandSpec, Ctx, Group, KeySpec, help};
+use crate::command::{Arity, CommandError, CommandSpec, Ctx, Group, KeySpec, hash, help, set};
+use crate::log::ObjectType;
 use crate::protocol::Args;
 use crate::store::{Entry, StoreError};
 
@@ -52,7 +53,8 @@ fn look<'a>(ctx: &mut Ctx<'a>, args: Args<'_>) -> Option<Entry<'a>> {
 
 fn encoding(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if let Some(entry) = look(ctx, args) {
-        ctx.reply.bulk(encoding_of(&entry)?.as_bytes());
+        let encoding = encoding_of(ctx, &entry)?;
+        ctx.reply.bulk(encoding.as_bytes());
     }
     Ok(())
 }
@@ -60,8 +62,15 @@ fn encoding(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 /// The encoding's name as Redis gives it.
 ///
 /// # Errors
-/// Those of [`Entry::string`].
-pub(in crate::command) fn encoding_of(entry: &Entry<'_>) -> Result<&'static str, StoreError> {
+/// [`StoreError::DamagedRecord`].
+pub(in crate::command) fn encoding_of(ctx: &Ctx<'_>, entry: &Entry<'_>) -> Result<&'static str, StoreError> {
+    if entry.is_collection() {
+        let (view, settings) = (ctx.store.view(*entry)?, &ctx.shared.settings);
+        return Ok(match entry.kind() {
+            ObjectType::Set => set::encoding(&view, settings),
+            _ => hash::encoding(&view, settings),
+        });
+    }
     let value = entry.string()?;
     Ok(if entry.is_raw() || value.len() > EMBSTR_MAX_BYTES {
         "raw"
@@ -91,7 +100,7 @@ fn idletime(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 fn refcount(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let Some(entry) = look(ctx, args) else { return Ok(()) };
-    let shared = encoding_of(&entry)? == "int"
+    let shared = encoding_of(ctx, &entry)? == "int"
         && integer(&entry.string()?.bytes()).is_some_and(|value| (0..SHARED_INTEGERS).contains(&value));
     ctx.reply.integer(if shared { i64::from(i32::MAX) } else { 1 });
     Ok(())

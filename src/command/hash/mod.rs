@@ -1,6 +1,107 @@
 //! Commands on hashes.
 
-use super::CommandSpec;
+mod change;
+mod look;
+#[cfg(test)]
+mod tests;
+
+use super::collection::is_packed;
+use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec, Settings};
+use crate::store::View;
 
 /// The commands of this family.
-pub(super) const COMMANDS: &[CommandSpec] = &[];
+pub(super) const COMMANDS: &[CommandSpec] = &[
+    CommandSpec {
+        summary: "Sets fields of a hash and says how many are new.",
+        complexity: "O(N) for N fields; one record each, all in one batch: 2 or 3 lines and one fence for a short field",
+        ..write("hset", "2.0.0", Arity::AtLeast(4), change::hset)
+    },
+    CommandSpec {
+        summary: "Sets fields of a hash.",
+        complexity: "O(N) for N fields; one record each, all in one batch",
+        ..write("hmset", "2.0.0", Arity::AtLeast(4), change::hmset)
+    },
+    CommandSpec {
+        summary: "Sets a field of a hash unless it is there.",
+        complexity: "O(1); one record",
+        ..write("hsetnx", "2.0.0", Arity::Exact(4), change::hsetnx)
+    },
+    CommandSpec {
+        summary: "Adds to the integer in a field of a hash.",
+        complexity: "O(1); one record",
+        ..write("hincrby", "2.0.0", Arity::Exact(4), change::hincrby)
+    },
+    CommandSpec {
+        summary: "Adds to the number in a field of a hash.",
+        complexity: "O(1); one record",
+        ..write("hincrbyfloat", "2.6.0", Arity::Exact(4), change::hincrbyfloat)
+    },
+    CommandSpec {
+        summary: "Removes fields of a hash and says how many were there; without fields the key goes, too.",
+        complexity: "O(N) for N fields; one tombstone each, all in one batch",
+        flags: Flags::WRITE.union(Flags::FAST),
+        ..write("hdel", "2.0.0", Arity::AtLeast(3), change::hdel)
+    },
+    CommandSpec {
+        summary: "Gives the value of a field of a hash.",
+        ..read("hget", "2.0.0", Arity::Exact(3), look::hget)
+    },
+    CommandSpec {
+        summary: "Gives the values of fields of a hash.",
+        complexity: "O(N) for N fields",
+        ..read("hmget", "2.0.0", Arity::AtLeast(3), look::hmget)
+    },
+    CommandSpec {
+        summary: "Gives all fields of a hash with their values.",
+        ..slow_read("hgetall", "2.0.0", Arity::Exact(2), look::hgetall)
+    },
+    CommandSpec { summary: "Lists the fields of a hash.", ..slow_read("hkeys", "2.0.0", Arity::Exact(2), look::hkeys) },
+    CommandSpec {
+        summary: "Lists the values of a hash's fields.",
+        ..slow_read("hvals", "2.0.0", Arity::Exact(2), look::hvals)
+    },
+    CommandSpec { summary: "Counts the fields of a hash.", ..read("hlen", "2.0.0", Arity::Exact(2), look::hlen) },
+    CommandSpec {
+        summary: "Says whether a hash has a field.",
+        ..read("hexists", "2.0.0", Arity::Exact(3), look::hexists)
+    },
+    CommandSpec {
+        summary: "Gives the length of a field's value, in bytes.",
+        ..read("hstrlen", "3.2.0", Arity::Exact(3), look::hstrlen)
+    },
+    CommandSpec {
+        summary: "Names fields of a hash at random.",
+        complexity: "O(N) for N fields returned",
+        ..slow_read("hrandfield", "6.2.0", Arity::AtLeast(2), look::hrandfield)
+    },
+    CommandSpec {
+        summary: "Walks over the fields of a hash in steps.",
+        complexity: "O(1) for each call, O(N) for a whole walk over N fields",
+        ..slow_read("hscan", "2.8.0", Arity::AtLeast(3), look::hscan)
+    },
+];
+
+const fn command(name: &'static str, since: &'static str, arity: Arity, run: Handler) -> CommandSpec {
+    CommandSpec { keys: KeySpec::one(1), ..CommandSpec::new(name, since, Group::Hash, arity, run) }
+}
+
+const fn read(name: &'static str, since: &'static str, arity: Arity, run: Handler) -> CommandSpec {
+    CommandSpec { flags: Flags::READONLY.union(Flags::FAST), ..command(name, since, arity, run) }
+}
+
+const fn slow_read(name: &'static str, since: &'static str, arity: Arity, run: Handler) -> CommandSpec {
+    CommandSpec {
+        flags: Flags::READONLY,
+        complexity: "O(N) for N fields in the hash",
+        ..command(name, since, arity, run)
+    }
+}
+
+const fn write(name: &'static str, since: &'static str, arity: Arity, run: Handler) -> CommandSpec {
+    CommandSpec { flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::FAST), ..command(name, since, arity, run) }
+}
+
+/// What Redis would keep it in.
+pub(super) fn encoding(view: &View<'_>, settings: &Settings) -> &'static str {
+    if is_packed(view, settings, "hash") { "listpack" } else { "hashtable" }
+}

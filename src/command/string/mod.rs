@@ -9,7 +9,7 @@ mod edit;
 mod expiry;
 mod get;
 mod lcs;
-mod long_double;
+pub(super) mod long_double;
 mod many;
 mod set;
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use super::{Collection, Labelled, Scored, Sequence, Shape, Tools, is_before, is_whole, label_of, name_of, score_of};
 use crate::base::LogAddr;
-use crate::base::sync::{Mutex, PoisonError};
+
 use crate::log::{Kind, ObjectType, Record};
 use crate::recovery::preference;
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 /// Parts that the objects are shared out to, against contention.
 const SHARDS: usize = 64;

@@ -155,17 +155,13 @@ fn books_agree(store: &Store, found: &State) -> Result<(), String> {
 
 /// The bytes of all records that keys refer to.
 fn live_bytes(store: &Store) -> u64 {
-    const WORD_BYTES: u64 = 16;
     let guard = crossbeam_epoch::pin();
     let mut live = 0;
     for db in 0..store.databases() {
         let mut cursor = 0;
         loop {
             cursor = store.scan(db, cursor, 0, &guard, &mut |entry| {
-                let value = entry.string().expect("strings are all there is");
-                // What the entry takes in DRAM is in its size, too: a word, and a chunk's address.
-                let chunks = if value.inline().is_some() { 0 } else { value.len().div_ceil(store.inline_max()) };
-                live += entry.memory_bytes() - WORD_BYTES - 8 * chunks as u64;
+                live += entry.pool_bytes();
             });
             if cursor == 0 {
                 break;

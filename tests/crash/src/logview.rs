@@ -3,9 +3,9 @@
 //! Written apart from the store's own recovery, so that a mistake there has something to differ from. It shares the reading of batches.
 
 use crate::engine::DATABASES;
-use crate::state::{State, Value};
+use crate::state::{State, Value, joined};
 use fencepost::base::LogAddr;
-use fencepost::log::{Kind, Record};
+use fencepost::log::{Kind, Object, ObjectType, Record, is_whole};
 use fencepost::pool::Pool;
 use fencepost::recovery::{Progress, Visitor, scan_pool};
 use std::collections::BTreeMap;
@@ -16,6 +16,10 @@ struct Newest<'p> {
     keys: BTreeMap<(u32, &'p [u8]), Record<'p>>,
     /// By object id and number.
     chunks: BTreeMap<(u64, u64), Record<'p>>,
+    /// Elements and their tombstones, by object id and name.
+    elements: BTreeMap<(u64, &'p [u8]), Record<'p>>,
+    /// Bounds of lists, by object id.
+    bounds: BTreeMap<u64, Record<'p>>,
 }
 
 impl<'p> Visitor<'p> for Newest<'p> {
@@ -30,6 +34,20 @@ impl<'p> Visitor<'p> for Newest<'p> {
             Kind::Chunk => {
                 let key = record.chunk_key().expect("a chunk names its object");
                 let newest = self.chunks.entry(key).or_insert(record);
+                if record.version > newest.version {
+                    *newest = record;
+                }
+            }
+            Kind::Element | Kind::ElementTombstone => {
+                let key = record.object_key().expect("an element names its object");
+                let newest = self.elements.entry(key).or_insert(record);
+                if record.version > newest.version {
+                    *newest = record;
+                }
+            }
+            Kind::Bounds => {
+                let (object, _) = record.object_key().expect("bounds name their object");
+                let newest = self.bounds.entry(object).or_insert(record);
                 if record.version > newest.version {
                     *newest = record;
                 }
@@ -50,10 +68,18 @@ pub fn read(pool: &Pool) -> State {
         let db = superblock.keyspaces.iter().position(|&id| id == keyspace).filter(|&db| db < DATABASES as usize);
         let expired = record.expiry_ms != 0 && record.expiry_ms <= superblock.clock_floor_ms;
         let (Some(db), false, false) = (db, record.kind == Kind::Tombstone, expired) else { continue };
-        let long = record.kind == Kind::ObjectHead;
+        let object = (record.kind == Kind::ObjectHead).then(|| record.object().expect("a head describes an object"));
+        let (kind, bytes) = match &object {
+            None => ("string", record.value.to_vec()),
+            Some(object) => match object.kind {
+                ObjectType::LongString => ("string", long_string(record, &newest.chunks)),
+                _ => collection(object, &newest),
+            },
+        };
+        let long = object.is_some_and(|object| object.kind == ObjectType::LongString);
         let value = Value {
-            kind: "string",
-            bytes: if long { long_string(record, &newest.chunks) } else { record.value.to_vec() },
+            kind,
+            bytes,
             raw: record.flags & fencepost::log::format::FLAG_RAW != 0 || long,
             expire_at: (record.expiry_ms != 0).then_some(record.expiry_ms),
         };
@@ -73,4 +99,38 @@ fn long_string(head: &Record<'_>, chunks: &BTreeMap<(u64, u64), Record<'_>>) -> 
         }
     }
     bytes
+}
+
+/// Type and elements of a collection.
+fn collection(object: &Object, newest: &Newest<'_>) -> (&'static str, Vec<u8>) {
+    let mut elements: Vec<&Record<'_>> = newest
+        .elements
+        .range((object.id, &[][..])..(object.id + 1, &[][..]))
+        .map(|(_, record)| record)
+        .filter(|record| record.kind == Kind::Element)
+        .collect();
+    let name = |record: &Record<'_>| record.key[8..].to_vec();
+    let kind = match object.kind {
+        ObjectType::Hash => "hash",
+        ObjectType::Set => "set",
+        ObjectType::SortedSet => {
+            let score = |record: &Record<'_>| f64::from_le_bytes(record.value.try_into().expect("a score"));
+            elements
+                .sort_by(|a, b| score(a).partial_cmp(&score(b)).expect("a number").then_with(|| name(a).cmp(&name(b))));
+            "zset"
+        }
+        _ => {
+            let label = |record: &Record<'_>| i64::from_le_bytes(record.key[8..].try_into().expect("a label"));
+            if let Some(bounds) = newest.bounds.get(&object.id) {
+                let (first, last) = bounds.bounds().expect("bounds");
+                elements.retain(|record| {
+                    let label = label(record);
+                    !is_whole(label) || record.version > bounds.version || (first..=last).contains(&label)
+                });
+            }
+            elements.sort_by_key(|record| label(record));
+            "list"
+        }
+    };
+    (kind, joined(kind, elements.iter().map(|record| (&record.key[8..], record.value)).collect()))
 }

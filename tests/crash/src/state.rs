@@ -13,6 +13,7 @@ pub type Name = (Db, Vec<u8>);
 pub struct Value {
     /// As TYPE names it.
     pub kind: &'static str,
+    /// The string; of a collection all elements, see [`joined`].
     pub bytes: Vec<u8>,
     /// Whether OBJECT ENCODING says `raw` for how it was made.
     pub raw: bool,
@@ -33,13 +34,16 @@ impl State {
             let mut cursor = 0;
             loop {
                 cursor = store.scan(db, cursor, 0, &guard, &mut |entry| {
-                    let value = entry.string().expect("strings are all there is");
-                    let value = Value {
-                        kind: entry.type_name(),
-                        bytes: value.bytes().into_owned(),
-                        raw: entry.is_raw(),
-                        expire_at: entry.expire_at(),
+                    let bytes = match entry.is_collection() {
+                        false => entry.string().expect("a string").bytes().into_owned(),
+                        true => {
+                            let view = store.view(entry).expect("a collection");
+                            let elements = view.iter().map(|element| (element.name(), element.value()));
+                            joined(entry.type_name(), elements.collect())
+                        }
                     };
+                    let value =
+                        Value { kind: entry.type_name(), bytes, raw: entry.is_raw(), expire_at: entry.expire_at() };
                     state.insert((db, entry.key().to_vec()), value);
                 });
                 if cursor == 0 {
@@ -60,6 +64,23 @@ impl State {
     pub fn expired_at(&self, now_ms: u64) -> impl Iterator<Item = (&Name, &Value)> {
         self.0.iter().filter(move |(_, value)| value.expire_at.is_some_and(|at| at <= now_ms))
     }
+}
+
+/// The elements of a collection in one piece: those of a list in their order, with their values alone; others by their names, which tell them apart;
+/// of a sorted set in its order, so that a wrong order shows.
+pub fn joined(kind: &str, mut elements: Vec<(&[u8], &[u8])>) -> Vec<u8> {
+    if matches!(kind, "hash" | "set") {
+        elements.sort_unstable();
+    }
+    let mut bytes = Vec::new();
+    for (name, value) in elements {
+        let name = if kind == "list" { &[][..] } else { name };
+        for part in [name, value] {
+            bytes.extend_from_slice(&(part.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
+    }
+    bytes
 }
 
 impl fmt::Debug for State {

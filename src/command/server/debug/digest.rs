@@ -5,7 +5,7 @@
 
 use crate::command::{CommandError, Ctx};
 use crate::protocol::Args;
-use crate::store::{Entry, StoreError};
+use crate::store::{Entry, Store, StoreError};
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher13Of128};
 use std::hash::Hasher;
@@ -39,9 +39,20 @@ impl Digest {
     }
 }
 
-fn of_value(entry: &Entry<'_>) -> Result<Digest, StoreError> {
+fn of_value(store: &Store, entry: &Entry<'_>) -> Result<Digest, StoreError> {
     let expires: &[u8] = if entry.expire_at().is_some() { b"!" } else { b"" };
-    Ok(Digest::of(&[entry.type_name().as_bytes(), &entry.string()?.bytes(), expires]))
+    let kind = entry.type_name();
+    if !entry.is_collection() {
+        return Ok(Digest::of(&[kind.as_bytes(), &entry.string()?.bytes(), expires]));
+    }
+    // Of lists the place counts, of others only what there is.
+    let mut digest = Digest::of(&[kind.as_bytes(), expires]);
+    for (place, element) in store.view(*entry)?.iter().enumerate() {
+        let place = place.to_le_bytes();
+        let name = if kind == "list" { &place[..] } else { element.name() };
+        digest.combine(Digest::of(&[name, element.value()]));
+    }
+    Ok(digest)
 }
 
 pub(super) fn of_all(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandError> {
@@ -51,15 +62,16 @@ pub(super) fn of_all(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandEr
         let mut failure = None;
         // Ends: the store's cursor comes round to 0.
         loop {
-            cursor = ctx.store.scan(db, cursor, ctx.now_ms, ctx.guard, &mut |entry| match of_value(&entry) {
-                Ok(value) => digest.combine(Digest::of(&[
-                    &db.to_le_bytes(),
-                    entry.key(),
-                    &value.high.to_le_bytes(),
-                    &value.low.to_le_bytes(),
-                ])),
-                Err(error) => failure = Some(error),
-            });
+            cursor =
+                ctx.store.scan(db, cursor, ctx.now_ms, ctx.guard, &mut |entry| match of_value(ctx.store, &entry) {
+                    Ok(value) => digest.combine(Digest::of(&[
+                        &db.to_le_bytes(),
+                        entry.key(),
+                        &value.high.to_le_bytes(),
+                        &value.low.to_le_bytes(),
+                    ])),
+                    Err(error) => failure = Some(error),
+                });
             if cursor == 0 {
                 break;
             }
@@ -76,7 +88,7 @@ pub(super) fn of_keys(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandEr
     ctx.reply.array_header(args.from(2).len());
     for name in args.from(2).iter() {
         let digest = match ctx.store.peek(ctx.key(name), ctx.now_ms, ctx.guard) {
-            Some(entry) => of_value(&entry)?,
+            Some(entry) => of_value(ctx.store, &entry)?,
             None => Digest::default(),
         };
         ctx.reply.simple(&digest.digits());

@@ -93,8 +93,11 @@ fn reload(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 fn object(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let entry = ctx.store.peek(ctx.key(args.at(2)), ctx.now_ms, ctx.guard).ok_or(CommandError::NO_SUCH_KEY)?;
-    let (encoding, value) = (encoding_of(&entry)?, entry.string()?);
-    let serialized = rdb::string_len(&value.bytes());
+    let encoding = encoding_of(ctx, &entry)?;
+    let serialized = match entry.is_collection() {
+        true => entry.pool_bytes() as usize,
+        false => rdb::string_len(&entry.string()?.bytes()),
+    };
     let text = format!(
         "Value at:{:#x} refcount:1 encoding:{encoding} serializedlength:{serialized} lru:0 lru_seconds_idle:0",
         entry.key().as_ptr().addr()

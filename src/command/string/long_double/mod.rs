@@ -74,6 +74,11 @@ impl LongDouble {
         Self::Finite { negative, mantissa, exponent }
     }
 
+    /// Whether it is infinite.
+    pub fn is_infinite(self) -> bool {
+        self == Self::Infinite
+    }
+
     /// The sum, or `None` when it is infinite or undefined.
     pub fn add(self, other: Self) -> Option<Self> {
         let (

@@ -52,6 +52,65 @@ const ROWS: &[(&[&str], &[&str])] = &[
     ),
     // HyperLogLog.
     (&["PFADD h a b c"], &["PFADD h d", "PFADD g x y", "PFMERGE m h g", "PFCOUNT m", "PFDEBUG TODENSE g", "PFADD g z"]),
+    // Hashes.
+    (
+        &["HSET h a @20a b @5b"],
+        &[
+            "HSET h a @9c",
+            "HSET h c @30d d @3e e @4f",
+            "HSETNX h f @70g",
+            "HSETNX h f @3h",
+            "HMSET g x @5i y @6j",
+            "HDEL h a b",
+        ],
+    ),
+    (&[], &["HINCRBY h n 5", "HINCRBYFLOAT h n 0.5", "HINCRBY h m 7", "HDEL h n", "HDEL h m", "HSET h x @3a"]),
+    (
+        &["HSET h a @400a b @400b c @400c", "SET s @20s"],
+        &[
+            "HSET h a @500d",
+            "RENAME h g",
+            "HSET g d @300e",
+            "COPY g h",
+            "HDEL g a b c d",
+            "HSET s x y",
+            "RENAME h s",
+            "DEL s",
+        ],
+    ),
+    (
+        &["HSET h a 1 b 2", "PEXPIRE h 20"],
+        &["HSET h c 3", "PERSIST h", "PEXPIRE h 15", "HDEL h a", "!tick 20", "HSET h d 4", "HLEN h"],
+    ),
+    (
+        &["HSET h a @100a b @100b", "!seal"],
+        &[
+            "HSET h a @100c",
+            "!seal",
+            "HDEL h b",
+            "!clean",
+            "HSET h b @3d",
+            "!seal",
+            "!clean",
+            "HDEL h a",
+            "!clean 2",
+            "DEL h",
+            "!clean",
+        ],
+    ),
+    // Sets.
+    (
+        &["SADD s a b c", "SADD t x"],
+        &["SADD s d e", "SREM s a b", "SMOVE s t c", "SMOVE s t d", "SMOVE s t e", "SADD s a", "SREM t none"],
+    ),
+    (
+        &["SADD s a b c d", "SADD t c d e"],
+        &["SINTERSTORE u s t", "SUNIONSTORE u s t", "SDIFFSTORE s s t", "SPOP s 9", "SADD s z", "SPOP s", "SPOP t 5"],
+    ),
+    (
+        &["SADD s a b c"],
+        &["FLUSHDB", "SADD s a", "MOVE s 1", "SELECT 1", "SADD s b", "SWAPDB 0 1", "SREM s a", "COPY s s DB 2"],
+    ),
     // Keys.
     (&["SET a @20a", "SET b @20b", "SET l @2500l"], &["DEL a b", "DEL l none", "SET a @4c", "UNLINK a", "UNLINK none"]),
     (

@@ -31,7 +31,7 @@ pub fn by_name(rest: &str) -> Option<Workload> {
 fn line(rng: &mut Rng) -> String {
     let key = |rng: &mut Rng| ["a", "b", "c", "d", "e", "f"][rng.below(6) as usize];
     let (k, other) = (key(rng), key(rng));
-    match rng.below(43) {
+    match rng.below(52) {
         0..=5 => format!("SET {k} {}", value(rng)),
         6 => format!("SET {k} {} PX {}", value(rng), 1 + rng.below(40)),
         7 => {
@@ -76,6 +76,13 @@ fn line(rng: &mut Rng) -> String {
         39 => "!seal".to_owned(),
         40 => "!clean".to_owned(),
         41 => format!("!clean {}", 1 + rng.below(3)),
+        42 | 43 => format!("HSET {k} {} {} {} {}", field(rng), value(rng), field(rng), short(rng)),
+        44 => format!("HDEL {k} {} {} {}", field(rng), field(rng), field(rng)),
+        45 => format!("HINCRBY {k} n {}", rng.below(100)),
+        46 | 47 => format!("SADD {k} {} {} {}", field(rng), field(rng), short(rng)),
+        48 => format!("SREM {k} {} {} {}", field(rng), field(rng), field(rng)),
+        49 => format!("SMOVE {k} {other} {}", field(rng)),
+        50 => format!("S{}STORE {k} {other} {}", ["INTER", "UNION", "DIFF"][rng.below(3) as usize], key(rng)),
         _ => {
             if rng.below(3) == 0 {
                 "DEBUG RELOAD".to_owned()
@@ -84,6 +91,10 @@ fn line(rng: &mut Rng) -> String {
             }
         }
     }
+}
+
+fn field(rng: &mut Rng) -> &'static str {
+    ["f", "g", "h", "i", "j"][rng.below(5) as usize]
 }
 
 fn short(rng: &mut Rng) -> String {

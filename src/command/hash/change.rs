@@ -1,0 +1,107 @@
+//! Commands that change a hash.
+
+use crate::command::parse::{integer, integer_arg};
+use crate::command::string::long_double::{self, LongDouble};
+use crate::command::{CommandError, Ctx};
+use crate::log::ObjectType;
+use crate::protocol::Args;
+
+/// `HSET key field value [field value ...]`
+pub fn hset(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let added = set_fields(ctx, args, "hset")?;
+    ctx.reply.integer(added as i64);
+    Ok(())
+}
+
+/// `HMSET key field value [field value ...]`
+pub fn hmset(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    set_fields(ctx, args, "hmset")?;
+    ctx.reply.ok();
+    Ok(())
+}
+
+/// How many fields are new.
+fn set_fields(ctx: &mut Ctx<'_>, args: Args<'_>, command: &str) -> Result<usize, CommandError> {
+    if !args.len().is_multiple_of(2) {
+        return Err(CommandError::arity(command));
+    }
+    let key = ctx.key(args.at(1));
+    let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
+    let mut hash = txn.edit(key, ObjectType::Hash)?;
+    let mut added = 0;
+    for at in (2..args.len()).step_by(2) {
+        added += usize::from(hash.put(args.at(at), args.at(at + 1))?);
+    }
+    hash.finish()?;
+    txn.commit()?;
+    Ok(added)
+}
+
+/// `HSETNX key field value`
+pub fn hsetnx(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let key = ctx.key(args.at(1));
+    let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
+    let mut hash = txn.edit(key, ObjectType::Hash)?;
+    let sets = hash.get(args.at(2)).is_none();
+    if sets {
+        hash.add(args.at(2), args.at(3))?;
+        hash.finish()?;
+        txn.commit()?;
+    }
+    ctx.reply.integer(i64::from(sets));
+    Ok(())
+}
+
+/// `HINCRBY key field increment`
+pub fn hincrby(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let by = integer_arg(args.at(3))?;
+    let key = ctx.key(args.at(1));
+    let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
+    let mut hash = txn.edit(key, ObjectType::Hash)?;
+    let old = match hash.get(args.at(2)) {
+        Some(field) => integer(field.value()).ok_or(CommandError::fixed("ERR hash value is not an integer"))?,
+        None => 0,
+    };
+    let sum = old.checked_add(by).ok_or(CommandError::fixed("ERR increment or decrement would overflow"))?;
+    hash.put(args.at(2), sum.to_string().as_bytes())?;
+    hash.finish()?;
+    txn.commit()?;
+    ctx.reply.integer(sum);
+    Ok(())
+}
+
+/// `HINCRBYFLOAT key field increment`
+pub fn hincrbyfloat(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let by = long_double::parse(args.at(3)).ok_or(CommandError::NOT_FLOAT)?;
+    if by.is_infinite() {
+        return Err(CommandError::fixed("ERR value is NaN or Infinity"));
+    }
+    let key = ctx.key(args.at(1));
+    let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
+    let mut hash = txn.edit(key, ObjectType::Hash)?;
+    let old = match hash.get(args.at(2)) {
+        Some(field) => long_double::parse(field.value()).ok_or(CommandError::fixed("ERR hash value is not a float"))?,
+        None => LongDouble::ZERO,
+    };
+    let sum = old.add(by).ok_or(CommandError::fixed("ERR increment would produce NaN or Infinity"))?;
+    let text = sum.to_text();
+    hash.put(args.at(2), text.as_bytes())?;
+    hash.finish()?;
+    txn.commit()?;
+    ctx.reply.bulk(text.as_bytes());
+    Ok(())
+}
+
+/// `HDEL key field [field ...]`
+pub fn hdel(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let key = ctx.key(args.at(1));
+    let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
+    let mut hash = txn.edit(key, ObjectType::Hash)?;
+    let removed = args.from(2).iter().filter(|field| hash.remove(field)).count();
+    if removed > 0 {
+        hash.finish()?;
+        txn.commit()?;
+    }
+    ctx.reply.integer(removed as i64);
+    Ok(())
+}

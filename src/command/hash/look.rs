@@ -1,0 +1,135 @@
+//! Commands that read a hash.
+
+use crate::command::collection::{Random, ScanOptions, random_count};
+use crate::command::parse::is_word;
+use crate::command::{CommandError, Ctx};
+use crate::log::ObjectType;
+use crate::protocol::{Args, Protocol};
+use crate::store::{Element, View};
+
+fn view<'a>(ctx: &Ctx<'a>, args: Args<'_>) -> Result<Option<View<'a>>, CommandError> {
+    ctx.view(args.at(1), ObjectType::Hash)
+}
+
+fn field<'a>(ctx: &Ctx<'a>, args: Args<'_>) -> Result<Option<Element<'a>>, CommandError> {
+    Ok(view(ctx, args)?.and_then(|view| view.get(args.at(2))))
+}
+
+/// `HGET key field`
+pub fn hget(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    match field(ctx, args)? {
+        Some(field) => ctx.reply.bulk(field.value()),
+        None => ctx.reply.null(),
+    }
+    Ok(())
+}
+
+/// `HMGET key field [field ...]`
+pub fn hmget(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let view = view(ctx, args)?;
+    ctx.reply.array_header(args.len() - 2);
+    for name in args.from(2).iter() {
+        match view.as_ref().and_then(|view| view.get(name)) {
+            Some(field) => ctx.reply.bulk(field.value()),
+            None => ctx.reply.null(),
+        }
+    }
+    Ok(())
+}
+
+/// `HGETALL key`
+pub fn hgetall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let view = view(ctx, args)?;
+    ctx.reply.map_header(view.as_ref().map_or(0, View::len));
+    for field in view.iter().flat_map(View::iter) {
+        ctx.reply.bulk(field.name());
+        ctx.reply.bulk(field.value());
+    }
+    Ok(())
+}
+
+/// `HKEYS key`
+pub fn hkeys(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    list(ctx, args, |field| field.name())
+}
+
+/// `HVALS key`
+pub fn hvals(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    list(ctx, args, |field| field.value())
+}
+
+fn list<'a>(ctx: &mut Ctx<'a>, args: Args<'_>, part: impl Fn(&Element<'a>) -> &'a [u8]) -> Result<(), CommandError> {
+    let view = view(ctx, args)?;
+    ctx.reply.array_header(view.as_ref().map_or(0, View::len));
+    view.iter().flat_map(View::iter).for_each(|field| ctx.reply.bulk(part(&field)));
+    Ok(())
+}
+
+/// `HLEN key`
+pub fn hlen(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let len = view(ctx, args)?.map_or(0, |view| view.len());
+    ctx.reply.integer(len as i64);
+    Ok(())
+}
+
+/// `HEXISTS key field`
+pub fn hexists(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let there = field(ctx, args)?.is_some();
+    ctx.reply.integer(i64::from(there));
+    Ok(())
+}
+
+/// `HSTRLEN key field`
+pub fn hstrlen(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let len = field(ctx, args)?.map_or(0, |field| field.value().len());
+    ctx.reply.integer(len as i64);
+    Ok(())
+}
+
+/// `HRANDFIELD key [count [WITHVALUES]]`
+pub fn hrandfield(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let Some(count) = args.get(2) else {
+        match view(ctx, args)? {
+            Some(view) => ctx.reply.bulk(view.member_at(Random::new().below(view.len())).name()),
+            None => ctx.reply.null(),
+        }
+        return Ok(());
+    };
+    let with_values = match args.get(3) {
+        None => false,
+        Some(word) if args.len() == 4 && is_word(word, "WITHVALUES") => true,
+        Some(_) => return Err(CommandError::SYNTAX),
+    };
+    let count = random_count(count, with_values)?;
+    let Some(view) = view(ctx, args)? else {
+        ctx.reply.array_header(0);
+        return Ok(());
+    };
+    let places = Random::new().places(count, view.len());
+    let nested = with_values && ctx.reply.protocol() == Protocol::Resp3;
+    ctx.reply.array_header(places.len() * if with_values && !nested { 2 } else { 1 });
+    for place in places {
+        let field = view.member_at(place);
+        if nested {
+            ctx.reply.array_header(2);
+        }
+        ctx.reply.bulk(field.name());
+        if with_values {
+            ctx.reply.bulk(field.value());
+        }
+    }
+    Ok(())
+}
+
+/// `HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]`
+pub fn hscan(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let options = ScanOptions::parse(args.from(2), true)?;
+    let view = view(ctx, args)?;
+    options.reply(ctx, view.as_ref(), |reply, field| {
+        reply.bulk(field.name());
+        if !options.no_values {
+            reply.bulk(field.value());
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Commands that change a set.
+
+use crate::command::collection::Random;
+use crate::command::parse::integer;
+use crate::command::{CommandError, Ctx};
+use crate::log::ObjectType;
+use crate::protocol::Args;
+
+/// `SADD key member [member ...]`
+pub fn sadd(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let key = ctx.key(args.at(1));
+    let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
+    let mut set = txn.edit(key, ObjectType::Set)?;
+    let mut added = 0;
+    for member in args.from(2).iter() {
+        if set.get(member).is_none() {
+            set.add(member, &[])?;
+            added += 1;
+        }
+    }
+    if added > 0 {
+        set.finish()?;
+        txn.commit()?;
+    }
+    ctx.reply.integer(added);
+    Ok(())
+}
+
+/// `SREM key member [member ...]`
+pub fn srem(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let key = ctx.key(args.at(1));
+    let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
+    let mut set = txn.edit(key, ObjectType::Set)?;
+    let removed = args.from(2).iter().filter(|member| set.remove(member)).count();
+    if removed > 0 {
+        set.finish()?;
+        txn.commit()?;
+    }
+    ctx.reply.integer(removed as i64);
+    Ok(())
+}
+
+/// `SMOVE source destination member`
+pub fn smove(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let (from, to, member) = (ctx.key(args.at(1)), ctx.key(args.at(2)), args.at(3));
+    let mut txn = ctx.store.write(ctx.worker, &[from, to], ctx.now_ms, ctx.guard);
+    let there = match txn.view(from, ObjectType::Set)? {
+        Some(view) => view.get(member).is_some(),
+        None => {
+            ctx.reply.integer(0);
+            return Ok(());
+        }
+    };
+    // The other key must be a set even where nothing is moved.
+    txn.view(to, ObjectType::Set)?;
+    if there && from.name != to.name {
+        let mut source = txn.edit(from, ObjectType::Set)?;
+        source.remove(member);
+        source.finish()?;
+        let mut target = txn.edit(to, ObjectType::Set)?;
+        target.put(member, &[])?;
+        target.finish()?;
+        txn.commit()?;
+    }
+    ctx.reply.integer(i64::from(there));
+    Ok(())
+}
+
+/// `SPOP key [count]`
+pub fn spop(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    if args.len() > 3 {
+        return Err(CommandError::SYNTAX);
+    }
+    let count = match args.get(2) {
+        None => None,
+        Some(text) => {
+            let count = integer(text).ok_or(CommandError::fixed("ERR value is out of range, must be positive"))?;
+            let count = usize::try_from(count);
+            Some(count.map_err(|_| CommandError::fixed("ERR value is out of range, must be positive"))?)
+        }
+    };
+    let key = ctx.key(args.at(1));
+    let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
+    let mut set = txn.edit(key, ObjectType::Set)?;
+    let mut popped = Vec::new();
+    if let Some(view) = set.base() {
+        let places = Random::new().distinct(count.unwrap_or(1), view.len());
+        popped.extend(places.into_iter().map(|place| view.member_at(place).name()));
+    }
+    if popped.len() == set.len() {
+        set.clear();
+    } else {
+        for member in &popped {
+            set.remove(member);
+        }
+    }
+    if !popped.is_empty() {
+        set.finish()?;
+        txn.commit()?;
+    }
+    match (count, popped.first()) {
+        (Some(_), _) => {
+            ctx.reply.set_header(popped.len());
+            popped.iter().for_each(|member| ctx.reply.bulk(member));
+        }
+        (None, Some(member)) => ctx.reply.bulk(member),
+        (None, None) => ctx.reply.null(),
+    }
+    Ok(())
+}
