@@ -90,7 +90,7 @@ fn a_scan_meets_every_field_while_others_come_and_go() {
             break;
         }
     }
-    assert!((100..500).all(|number| seen.contains(&format!("{:?}", Reply::bulk(&format!("field:{number}"))))));
+    assert!((100..500).all(|number| seen.contains(&format!("{:?}", Reply::bulk(format!("field:{number}"))))));
     assert_eq!(client.run("HSCAN h x"), Reply::error("ERR invalid cursor"));
     assert_eq!(client.run("HSCAN h 0 COUNT 0"), Reply::error("ERR syntax error"));
 }

@@ -10,6 +10,7 @@ use crate::pool::Urgency;
 use crate::store::txn::Txn;
 use crate::store::{Db, Key, StoreError};
 use hashbrown::HashTable;
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -304,10 +305,10 @@ impl<'t, 'a> Edit<'t, 'a> {
                 None => drop(table.insert_unique(all[at].hash, at, |&at| all[at].hash)),
             }
         };
-        match newest - self.first {
-            LOOK_THROUGH => (self.first..=newest).for_each(enter),
-            LOOK_THROUGH.. => enter(newest),
-            _ => {}
+        match (newest - self.first).cmp(&LOOK_THROUGH) {
+            Ordering::Less => {}
+            Ordering::Equal => (self.first..=newest).for_each(enter),
+            Ordering::Greater => enter(newest),
         }
     }
 
