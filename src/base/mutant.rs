@@ -106,6 +106,20 @@ mutants! {
     PublishBeforeFence = "publish-before-fence",
     /// A transaction's keys are published without the exclusive mark.
     PublishWithoutMark = "publish-without-mark",
+    /// A part of an atom ends without its fence.
+    PartsNotFenced = "parts-not-fenced",
+    /// An atom's commit is written with each of its parts, not after the last.
+    AtomCommittedEarly = "atom-committed-early",
+    /// Recovery takes parts whose atom was never committed.
+    PartsNotDeferred = "parts-not-deferred",
+    /// Recovery takes no part, committed or not.
+    CommitsForgotten = "commits-forgotten",
+    /// After recovery the ids of atoms may be given out again.
+    AtomIdsNotRestored = "atom-ids-not-restored",
+    /// The cleaner drops every commit.
+    CommitDropped = "commit-dropped",
+    /// Superseded records in parts that were never committed are not counted.
+    UncommittedNotCounted = "uncommitted-not-counted",
     /// FLUSHDB gives a database the next keyspace id without counting it up.
     KeyspaceIdReused = "keyspace-id-reused",
     /// FLUSHDB changes the databases in DRAM only.

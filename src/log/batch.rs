@@ -1,6 +1,7 @@
 //! Building a commit batch in DRAM, so that it is streamed to the pool once.
 
-use super::format::{BATCH_HEADER_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, batch_bytes, checked_bytes};
+use super::format::{BATCH_HEADER_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, batch_bytes, checked_bytes, record_bytes};
+use super::record::lengths;
 use super::{NewRecord, Record};
 
 /// A commit batch being put together. Reused from batch to batch: allocates only to grow.
@@ -115,6 +116,40 @@ impl BatchBuilder {
     /// If none was.
     pub fn record(&self, offset: usize) -> Record<'_> {
         Record::decode(&self.bytes[offset..]).expect("it was encoded here")
+    }
+
+    /// Cuts its records into stretches of at most `limit` bytes, but for a single record that is longer. Offsets are from the batch's start.
+    pub fn cut(&self, limit: usize) -> Vec<std::ops::Range<usize>> {
+        let mut pieces: Vec<std::ops::Range<usize>> = Vec::new();
+        let mut at = BATCH_HEADER_BYTES;
+        // Ends: `at` grows each turn.
+        while let Some(header) = self.bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+            let (key_len, value_len) = lengths(header);
+            let end = at + record_bytes(key_len as usize, value_len as usize);
+            match pieces.last_mut() {
+                Some(piece) if end - piece.start <= limit => piece.end = end,
+                _ => pieces.push(at..end),
+            }
+            at = end;
+        }
+        pieces
+    }
+
+    /// Adds the records that another batch has at `piece`, one of its [`BatchBuilder::cut`], and returns where
+    /// in the batch the first of them starts.
+    pub fn push_piece(&mut self, from: &BatchBuilder, piece: std::ops::Range<usize>) -> usize {
+        let start = self.bytes.len();
+        let mut at = piece.start;
+        // Ends: `at` grows each turn.
+        while at < piece.end {
+            let header = from.bytes[at..].first_chunk().expect("a piece is made of whole records");
+            let (key_len, value_len) = lengths(header);
+            at += record_bytes(key_len as usize, value_len as usize);
+            self.records += 1;
+            self.user_bytes += key_len + value_len;
+        }
+        self.bytes.extend_from_slice(&from.bytes[piece]);
+        start
     }
 
     /// Completes the header and both checks; returns the batch as it goes to the pool.

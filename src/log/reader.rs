@@ -2,7 +2,7 @@
 
 use super::format::{BATCH_HEADER_BYTES, RECORD_HEADER_BYTES, batch_seed, checked_bytes};
 use super::record::lengths;
-use super::{Record, RecordError};
+use super::{AtomId, Kind, Record, RecordError};
 use crate::base::mutant::{self, Mutant};
 use crate::base::{LogAddr, SegmentId};
 use crate::persist::MediaError;
@@ -72,8 +72,12 @@ pub struct SegmentScan {
     pub unfinished: Option<u64>,
 }
 
-/// Walks segment `id` and calls `visit` for each record of each valid batch, in order.
-pub fn scan_segment<'p>(pool: &'p Pool, id: SegmentId, visit: impl FnMut(LogAddr, Record<'p>)) -> SegmentScan {
+/// Walks segment `id` and calls `visit` for each record of each valid batch, in order; where the batch is a part of an atom, with the atom.
+pub fn scan_segment<'p>(
+    pool: &'p Pool,
+    id: SegmentId,
+    visit: impl FnMut(LogAddr, Record<'p>, Option<AtomId>),
+) -> SegmentScan {
     let mut scan = scan_as_read(pool, id, visit);
     // What the medium could not give back has read as zeros, which no check has taken for a batch.
     let unreadable = pool.region().unreadable(pool.segment_offset(id), pool.segment_bytes());
@@ -82,7 +86,11 @@ pub fn scan_segment<'p>(pool: &'p Pool, id: SegmentId, visit: impl FnMut(LogAddr
     scan
 }
 
-fn scan_as_read<'p>(pool: &'p Pool, id: SegmentId, mut visit: impl FnMut(LogAddr, Record<'p>)) -> SegmentScan {
+fn scan_as_read<'p>(
+    pool: &'p Pool,
+    id: SegmentId,
+    mut visit: impl FnMut(LogAddr, Record<'p>, Option<AtomId>),
+) -> SegmentScan {
     let start = pool.segment_offset(id);
     let whole = start..start + pool.segment_bytes();
     let damaged = |fault| SegmentScan { faults: vec![(whole.clone(), fault)], ..SegmentScan::default() };
@@ -118,8 +126,8 @@ fn scan_as_read<'p>(pool: &'p Pool, id: SegmentId, mut visit: impl FnMut(LogAddr
         &bytes[..sealed_end.unwrap_or(pool.segment_bytes()) as usize],
         seed,
         sealed_end.is_some(),
-        |at, record| {
-            visit(LogAddr::from_offset(start + at).expect("inside the pool, 16-byte aligned"), record);
+        |at, record, atom| {
+            visit(LogAddr::from_offset(start + at).expect("inside the pool, 16-byte aligned"), record, atom);
         },
     );
     for (range, _) in &mut scan.faults {
@@ -146,7 +154,7 @@ pub fn scan_batches<'p>(
     segment: &'p [u8],
     seed: u32,
     sealed: bool,
-    mut visit: impl FnMut(u64, Record<'p>),
+    mut visit: impl FnMut(u64, Record<'p>, Option<AtomId>),
 ) -> SegmentScan {
     let segment = if mutant::active(Mutant::LastBatchLost) && !sealed { without_last(segment, seed) } else { segment };
     let mut scan = SegmentScan { sealed, end: SEGMENT_HEADER_BYTES, ..SegmentScan::default() };
@@ -160,7 +168,7 @@ pub fn scan_batches<'p>(
                 }
                 let batch = &segment[at..at + bytes];
                 if let Err((offset, error)) =
-                    visit_batch(batch, records, |offset, record| visit((at + offset) as u64, record))
+                    visit_batch(batch, records, |offset, record, atom| visit((at + offset) as u64, record, atom))
                 {
                     scan.faults.push(((at + offset) as u64..(at + bytes) as u64, SegmentFault::Record(error)));
                 }
@@ -250,18 +258,26 @@ fn check_batch(segment: &[u8], at: usize, segment_seed: u32) -> BatchCheck {
 fn visit_batch<'p>(
     batch: &'p [u8],
     records: u32,
-    mut visit: impl FnMut(usize, Record<'p>),
+    mut visit: impl FnMut(usize, Record<'p>, Option<AtomId>),
 ) -> Result<(), (usize, RecordError)> {
-    let walk = |visit: &mut dyn FnMut(usize, Record<'p>)| {
+    let walk = |visit: &mut dyn FnMut(usize, Record<'p>) -> Result<(), RecordError>| {
         let mut at = BATCH_HEADER_BYTES;
         for _ in 0..records {
             let record = batch.get(at..).ok_or(RecordError::Length).and_then(Record::decode);
             let record = record.and_then(|record| record.check().map(|()| record)).map_err(|error| (at, error))?;
-            visit(at, record);
+            visit(at, record).map_err(|error| (at, error))?;
             at += record.bytes();
         }
         Ok(())
     };
-    walk(&mut |_, _| {})?;
-    walk(&mut visit)
+    let mut atom = None;
+    walk(&mut |_, record| match (atom, record.kind) {
+        (Some(_), _) => Err(RecordError::Malformed("part: it does not end its batch")),
+        (None, Kind::Part) => record.atom().map(|id| atom = Some(id)),
+        (None, _) => Ok(()),
+    })?;
+    walk(&mut |at, record| {
+        visit(at, record, atom);
+        Ok(())
+    })
 }

@@ -1,8 +1,10 @@
 //! One record: pure encoding and decoding.
 
+use super::AtomId;
 use super::format::{
     CHUNK_SHIFTS, FLAG_RAW, MAX_LONG_STRING_BYTES, OBJECT_HEAD_BYTES, RECORD_HEADER_BYTES, record_bytes,
 };
+use crate::base::SegmentId;
 
 /// What a record says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +26,10 @@ pub enum Kind {
     Chunk = 7,
     /// A time that expiry has reached.
     ClockMark = 8,
+    /// The batch that it ends is part of an atom.
+    Part = 9,
+    /// An atom is complete.
+    Commit = 10,
 }
 
 impl Kind {
@@ -43,6 +49,8 @@ impl Kind {
             6 => Kind::Bounds,
             7 => Kind::Chunk,
             8 => Kind::ClockMark,
+            9 => Kind::Part,
+            10 => Kind::Commit,
             _ => return None,
         })
     }
@@ -177,6 +185,9 @@ impl<'a> Record<'a> {
                 Err(RecordError::Malformed("tombstone"))
             }
             Kind::Bounds if self.bounds().is_none() => Err(RecordError::Malformed("bounds")),
+            Kind::Part if !self.value.is_empty() => Err(RecordError::Malformed("part")),
+            Kind::Part => self.atom().map(|_| ()),
+            Kind::Commit => self.parts().and(self.atom()).map(|_| ()),
             _ => Ok(()),
         }
     }
@@ -205,6 +216,25 @@ impl<'a> Record<'a> {
     /// [`RecordError`] when its value is not an object head's.
     pub fn object(&self) -> Result<Object, RecordError> {
         Object::decode(self.value)
+    }
+
+    /// The atom that a part or commit names.
+    ///
+    /// # Errors
+    /// [`RecordError::Malformed`] when its key is no atom id.
+    pub fn atom(&self) -> Result<AtomId, RecordError> {
+        let id = self.key.try_into().map(u64::from_le_bytes).map_err(|_| RecordError::Malformed("atom id"))?;
+        if id >> 63 == 0 { Ok(id) } else { Err(RecordError::Malformed("atom id")) }
+    }
+
+    /// The segments that a commit says its atom has parts in, each with its incarnation then.
+    ///
+    /// # Errors
+    /// [`RecordError::Malformed`] when its value is no list of them.
+    pub fn parts(&self) -> Result<impl Iterator<Item = (SegmentId, u32)> + use<'a>, RecordError> {
+        let (pairs, []) = self.value.as_chunks::<8>() else { return Err(RecordError::Malformed("commit")) };
+        let word = |pair: &[u8; 8], at: usize| u32::from_le_bytes([pair[at], pair[at + 1], pair[at + 2], pair[at + 3]]);
+        Ok(pairs.iter().map(move |pair| (SegmentId(word(pair, 0)), word(pair, 4))))
     }
 
     /// The object id that the key of a chunk or element begins with, and the rest of the key.
@@ -355,6 +385,8 @@ mod tests {
                 prop_assert!(RECORD_HEADER_BYTES + record.key.len() + record.value.len() <= bytes.len());
                 let _ = record.object();
                 let _ = record.chunk_key();
+                let _ = record.atom();
+                let _ = record.parts().map(Iterator::count);
             }
         }
 

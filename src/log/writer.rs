@@ -1,7 +1,7 @@
 //! Appending commit batches to this thread's open segment.
 
 use super::format::{BATCH_HEADER_BYTES, batch_seed};
-use super::{BatchBuilder, Kind};
+use super::{BatchBuilder, Kind, Record};
 use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
 use crate::pool::{Flow, OpenSegment, Pool, PoolFull, Urgency};
@@ -29,6 +29,8 @@ pub struct Writer {
     /// What it has appended since it last told the pool.
     flow: Flow,
     appended: u64,
+    /// Bytes of the open segment that are kept free for the commit of an atom that is being written.
+    pub(super) held_back: u64,
 }
 
 impl Writer {
@@ -43,8 +45,15 @@ impl Writer {
     /// [`AppendError`]; pool and writer are as before then.
     #[inline]
     pub fn commit(&mut self, pool: &Pool, batch: &mut BatchBuilder, urgency: Urgency) -> Result<u64, AppendError> {
+        self.room_for(pool, batch.bytes() as u64, urgency)?;
+        Ok(self.append(pool, batch, urgency))
+    }
+
+    /// Appends `batch`, for which there is room, and makes it durable.
+    #[inline]
+    pub(super) fn append(&mut self, pool: &Pool, batch: &mut BatchBuilder, urgency: Urgency) -> u64 {
+        let segment = self.open.as_mut().expect("an open segment, which has room");
         let bytes = batch.bytes() as u64;
-        let segment = self.room_for(pool, bytes, urgency)?;
         let image = batch.seal(batch_seed(segment.seed, segment.end));
         let at = segment.start + segment.end;
         // A crash from here to the fence leaves any part of these lines: the checksum then fails, and nothing refers to them.
@@ -54,7 +63,7 @@ impl Writer {
         pool.set_used(segment.id, segment.end);
         self.flow.count(at, bytes, batch.user_bytes(), urgency == Urgency::Cleans);
         self.appended += bytes;
-        Ok(at)
+        at
     }
 
     /// Bytes that the open segment has room for.
@@ -62,14 +71,15 @@ impl Writer {
         self.open.as_ref().map_or(0, |segment| segment.bytes - segment.end)
     }
 
-    /// The open segment if it has room for `bytes`; else it is sealed and a fresh one opened.
+    /// Sees to it that the open segment has room for `bytes`, and for what is held back: if not, it is sealed and a fresh one opened.
     #[inline]
-    fn room_for(&mut self, pool: &Pool, bytes: u64, urgency: Urgency) -> Result<&mut OpenSegment, AppendError> {
+    pub(super) fn room_for(&mut self, pool: &Pool, bytes: u64, urgency: Urgency) -> Result<(), AppendError> {
+        let bytes = bytes + self.held_back;
         let fits = self.open.as_ref().is_some_and(|segment| segment.bytes - segment.end >= bytes && !segment.reserved);
         if !fits {
             self.find_room(pool, bytes, urgency)?;
         }
-        Ok(self.open.as_mut().expect("an open segment: found to fit or just opened"))
+        Ok(())
     }
 
     #[cold]
@@ -126,6 +136,22 @@ impl Writer {
     }
 }
 
+/// Whether this batch is a part of an atom: for a defect.
+#[cold]
+fn ends_part(image: &[u8]) -> bool {
+    let mut at = BATCH_HEADER_BYTES;
+    let mut last = None;
+    let records = u32::from_le_bytes(image[12..16].try_into().expect("four bytes"));
+    for record in (0..records).map_while(|_| {
+        let record = Record::decode(image.get(at..)?).ok()?;
+        at += record.bytes();
+        Some(record)
+    }) {
+        last = Some(record.kind);
+    }
+    last == Some(Kind::Part)
+}
+
 /// The fence of a commit, and what defects make of it.
 #[inline(always)]
 fn fence(pool: &Pool, image: &[u8], urgency: Urgency) {
@@ -133,7 +159,8 @@ fn fence(pool: &Pool, image: &[u8], urgency: Urgency) {
         || mutant::active(Mutant::PublishBeforeFence)
         || (mutant::active(Mutant::LargeCommitWithoutFence) && image.len() > 1024)
         || (mutant::active(Mutant::CopiesNotFenced) && urgency == Urgency::Cleans)
-        || (mutant::active(Mutant::ChunksNotFenced) && image[BATCH_HEADER_BYTES] == Kind::Chunk as u8);
+        || (mutant::active(Mutant::ChunksNotFenced) && image[BATCH_HEADER_BYTES] == Kind::Chunk as u8)
+        || (mutant::active(Mutant::PartsNotFenced) && ends_part(image));
     if mutant::active(Mutant::FenceByAnotherThread) {
         std::thread::scope(|scope| drop(scope.spawn(|| pool.region().fence())));
     } else if !left_out {

@@ -55,8 +55,8 @@ pub const MAGIC: [u8; 8] = *b"FENCPOOL";
 /// The format that this release writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// The incompatible features that this release knows; it says so in every pool that it opens. Bit 0: collections.
-pub const FEATURES: u32 = 1;
+/// The incompatible features that this release knows; it says so in every pool that it opens. Bit 0: collections; bit 1: atoms of several batches.
+pub const FEATURES: u32 = 0b11;
 /// The most logical databases a pool can map.
 pub const MAX_DATABASES: usize = 512;
 /// The smallest and largest segment sizes, in bytes. The small end is for tests.

@@ -430,8 +430,12 @@ impl Pool {
 
     /// What the checks in segment `id` are seeded with in its present life.
     pub fn segment_seed(&self, id: SegmentId) -> u32 {
-        let incarnation = self.segments.states.get(id).incarnation.load(Ordering::Relaxed);
-        segment_seed(&self.uuid, id, incarnation)
+        segment_seed(&self.uuid, id, self.incarnation(id))
+    }
+
+    /// The life that segment `id` is in: raised when it is opened and when it is freed.
+    pub fn incarnation(&self, id: SegmentId) -> u32 {
+        self.segments.states.get(id).incarnation.load(Ordering::Relaxed)
     }
 
     /// What the header of segment `id` says on the medium.

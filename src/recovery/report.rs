@@ -61,6 +61,8 @@ pub struct RecoveryReport {
     pub records: u64,
     /// Writes that were in flight when the last user of the pool ended: byte offsets in the pool. Never acknowledged.
     pub unfinished: Vec<u64>,
+    /// Atoms of which there are parts and no commit: writes that were in flight, and never acknowledged. In a damaged pool their commits may be lost.
+    pub uncommitted: u64,
     /// Damage, in no order.
     pub damage: Vec<Damage>,
     /// Segments that hold records and are not sealed: number and end in bytes.

@@ -23,6 +23,9 @@ struct Tally {
     element_tombstones: u64,
     bounds: u64,
     marks: u64,
+    parts: u64,
+    commits: u64,
+    uncommitted: u64,
     bytes: u64,
 }
 
@@ -37,7 +40,14 @@ impl Visitor<'_> for Tally {
             Kind::ElementTombstone => self.element_tombstones += 1,
             Kind::Bounds => self.bounds += 1,
             Kind::ClockMark => self.marks += 1,
+            Kind::Part => self.parts += 1,
+            Kind::Commit => self.commits += 1,
         }
+        self.bytes += record.bytes() as u64;
+    }
+
+    fn uncommitted(&mut self, _addr: LogAddr, record: Record<'_>) {
+        self.uncommitted += 1;
         self.bytes += record.bytes() as u64;
     }
 }
@@ -55,6 +65,10 @@ impl<'p> Visitor<'p> for Look<'p> {
         if let Some(liveness) = &mut self.liveness {
             liveness.record(addr, record);
         }
+    }
+
+    fn uncommitted(&mut self, addr: LogAddr, record: Record<'p>) {
+        self.tally.uncommitted(addr, record);
     }
 }
 
@@ -153,8 +167,17 @@ pub fn info(path: &Path, map: Option<Charset>) -> Result<String, PoolError> {
         &mut text,
         "records",
         format!(
-            "{} ({} strings, {} tombstones, {} object heads, {} chunks, {} clock marks; {} bytes)",
-            report.records, tally.strings, tally.tombstones, tally.heads, tally.chunks, tally.marks, tally.bytes
+            "{} ({} strings, {} tombstones, {} object heads, {} chunks, {} clock marks, {} parts, {} commits, {} uncommitted; {} bytes)",
+            report.records,
+            tally.strings,
+            tally.tombstones,
+            tally.heads,
+            tally.chunks,
+            tally.marks,
+            tally.parts,
+            tally.commits,
+            tally.uncommitted,
+            tally.bytes
         ),
     );
     let live_bytes = liveness.map(Liveness::live_bytes);
@@ -219,6 +242,13 @@ pub fn check_pool(pool: &Pool) -> Check {
         let what = format!("byte {at:#x}: a commit batch at the end of an open segment is not whole{keys}");
         // A closed pool has no open segment.
         check.remarks.push(format!("{what}: a write in flight when the server ended, or damage since"));
+    }
+    if report.uncommitted > 0 {
+        check.remarks.push(format!(
+            "{} writes of several batches were not completed: in flight when the server ended{}",
+            report.uncommitted,
+            if damage.is_empty() { "" } else { ", or their commits are lost where the damage is" }
+        ));
     }
     check.summary = format!(
         "{} segments, {} commit batches, {} records checked; {} damaged places",

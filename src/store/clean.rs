@@ -82,7 +82,8 @@ impl Owner for Store {
             Kind::ElementTombstone => self.fate_of_element_tombstone(record, guard),
             // The time is durable in the last mark or in the superblock.
             Kind::ClockMark if record.expiry_ms >= self.clock_floor_ms.load(Ordering::Acquire) => Fate::Needed,
-            Kind::ClockMark => Fate::Dead { counted: None },
+            Kind::ClockMark | Kind::Part => Fate::Dead { counted: None },
+            Kind::Commit => self.fate_of_commit(record),
         }
     }
 
@@ -274,7 +275,7 @@ impl Store {
         let guard = crossbeam_epoch::pin();
         let mut needed = self.pool.segment_use(id).live_bytes > 0;
         if !needed {
-            let _end = scan_segment(&self.pool, id, |addr, record| {
+            let _end = scan_segment(&self.pool, id, |addr, record, _| {
                 needed |= !matches!(self.fate(addr, &record, &guard), Fate::Dead { .. });
             });
         }

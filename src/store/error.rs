@@ -15,10 +15,12 @@ pub enum StoreError {
     /// The key holds another type.
     #[error("operation against a key holding the wrong kind of value")]
     WrongType,
-    /// A write that needs a commit batch of more than a segment.
-    #[error("the command writes {bytes} bytes at once, more than the {limit} bytes that this pool's segments can take")]
-    BatchTooLarge {
-        /// Bytes the batch would need.
+    /// A key and its value, or some other piece of a value, that is too long to lie in a segment.
+    #[error(
+        "a key and its value take {bytes} bytes in one piece, more than the {limit} bytes that this pool's segments can take"
+    )]
+    RecordTooLarge {
+        /// Bytes that it takes.
         bytes: u64,
         /// The most that is possible.
         limit: u64,
@@ -35,7 +37,7 @@ impl From<AppendError> for StoreError {
     fn from(error: AppendError) -> Self {
         match error {
             AppendError::Full(_) => StoreError::OutOfSpace,
-            AppendError::TooLarge { bytes, limit } => StoreError::BatchTooLarge { bytes, limit },
+            AppendError::TooLarge { bytes, limit } => StoreError::RecordTooLarge { bytes, limit },
         }
     }
 }

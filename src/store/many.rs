@@ -11,7 +11,7 @@ impl Store {
     /// changed before another, as these are separate commands. Values must be at most [`Store::inline_max`] long; at most [`RUN`] pairs.
     ///
     /// # Errors
-    /// [`StoreError::OutOfSpace`] or [`StoreError::BatchTooLarge`]: nothing has happened then.
+    /// [`StoreError::OutOfSpace`] or [`StoreError::RecordTooLarge`]: nothing has happened then.
     ///
     /// # Panics
     /// If there are none, or more than [`RUN`].

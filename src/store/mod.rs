@@ -9,6 +9,7 @@
 
 mod access;
 mod accounting;
+mod atom;
 mod changes;
 mod clean;
 mod collections;

@@ -4,6 +4,7 @@
 //! and are taken out at the end. Chunks attach to the objects whose heads won. Losers are simply not counted as live.
 
 use super::accounting::Books;
+use super::atom;
 use super::collections::{Loading, Tools, share};
 use super::expiry::remove_due;
 use super::keyspaces::DbTable;
@@ -165,6 +166,43 @@ impl<'t, 'p> Collector<'t, 'p> {
     }
 }
 
+impl Collector<'_, '_> {
+    /// An atom's id is not given out again.
+    fn atom_seen(&mut self, record: &Record<'_>) {
+        if let (Ok(id), false) = (record.atom(), mutant::active(Mutant::AtomIdsNotRestored)) {
+            self.max_object = self.max_object.max(id);
+        }
+    }
+
+    /// Nothing of what it says has happened. But it is in the pool: its ids and its version are not given out again, so that it is newer than all that
+    /// there is of its key and older than all that will be, and it is counted as superseded, as the cleaner will find it to be.
+    fn uncommitted_record(&mut self, record: &Record<'_>) {
+        let Target { books, hasher, stripes, .. } = self.target;
+        match record.kind {
+            Kind::String | Kind::Tombstone | Kind::ObjectHead => {
+                let hash = hasher.hash(record.key);
+                let stripe = stripes.of(hash);
+                let mut held = stripe.lock();
+                held.version = held.version.max(record.version);
+                atom::count_uncommitted(*books, record, hash);
+                if let Ok(object) = record.object() {
+                    self.max_object = self.max_object.max(object.id);
+                }
+            }
+            Kind::Chunk => self.max_object = self.max_object.max(record.chunk_key().map_or(0, |(object, _)| object)),
+            Kind::Element | Kind::ElementTombstone | Kind::Bounds => {
+                if let Ok((object, _)) = record.object_key() {
+                    self.max_object = self.max_object.max(object);
+                    self.target.collections.raise_version(object, record.version);
+                }
+                atom::count_uncommitted(*books, record, hasher.hash(record.key));
+            }
+            Kind::ClockMark => {}
+            Kind::Part | Kind::Commit => self.atom_seen(record),
+        }
+    }
+}
+
 impl<'p> Visitor<'p> for Collector<'_, 'p> {
     fn record(&mut self, addr: LogAddr, record: Record<'p>) {
         match record.kind {
@@ -182,7 +220,12 @@ impl<'p> Visitor<'p> for Collector<'_, 'p> {
             Kind::Element | Kind::ElementTombstone | Kind::Bounds => self.element_record(addr, record),
             Kind::ClockMark if mutant::active(Mutant::ClockMarkIgnored) => {}
             Kind::ClockMark => self.clock_floor_ms = self.clock_floor_ms.max(record.expiry_ms),
+            Kind::Part | Kind::Commit => self.atom_seen(&record),
         }
+    }
+
+    fn uncommitted(&mut self, _addr: LogAddr, record: Record<'p>) {
+        self.uncommitted_record(&record);
     }
 }
 

@@ -342,6 +342,12 @@ fn describe(report: &mut SalvageReport, source: &Pool, rebuilt: &Rebuilt, lost: 
     report
         .remarks
         .extend(superblock_faults(source).into_iter().map(|fault| format!("{fault}; the other copy was used")));
+    if rebuilt.report.uncommitted > 0 {
+        report.remarks.push(format!(
+            "{} writes of several batches have no commit: they were in flight when the server ended (never acknowledged), or their commits are lost where there is damage",
+            rebuilt.report.uncommitted
+        ));
+    }
     for at in &rebuilt.report.unfinished {
         report.remarks.push(format!(
             "byte {at:#x}: a commit batch at the end of a log is not whole: a write in flight when the server ended (never acknowledged), or damage to the last one"

@@ -11,7 +11,7 @@ use super::long_strings::{NewValue, ObjectChange, Prepared};
 use super::stripes::Held;
 use super::{Change, Db, Entry, Key, Store, StoreError};
 use crate::base::mutant::{self, Mutant};
-use crate::log::{BatchBuilder, Kind, NewRecord, Record, Writer, record_at, try_record_at};
+use crate::log::{AppendError, BatchBuilder, Kind, NewRecord, Record, Writer, record_at, try_record_at};
 use crate::pool::Urgency;
 use crossbeam_epoch::Guard;
 use std::cell::Cell;
@@ -22,7 +22,7 @@ pub struct Worker {
     pub(super) writer: Writer,
     pub(super) batch: BatchBuilder,
     pub(super) chunk_batch: BatchBuilder,
-    staged: Vec<Staged>,
+    pub(super) staged: Vec<Staged>,
     pub(super) objects: Vec<ObjectChange>,
     pub(super) elements: Vec<StagedElement>,
     pub(super) collections: Vec<CollectionChange>,
@@ -34,12 +34,12 @@ pub struct Worker {
 }
 
 /// A record in the batch that changes the index.
-struct Staged {
+pub(super) struct Staged {
     hash: u64,
     stripe: u32,
     db: Db,
     /// Where in the batch the record is.
-    offset: usize,
+    pub(super) offset: usize,
 }
 
 /// The stripes of a transaction, the first one inline: most have only one.
@@ -286,10 +286,11 @@ impl<'a> Txn<'a> {
         Ok(there)
     }
 
-    /// Makes all staged records durable (one batch, one fence), then visible, then lets the stripes go. With nothing staged it only unlocks.
+    /// Makes all staged records durable (one batch, one fence; an atom of several batches where they do not fit into a segment), then visible, then
+    /// lets the stripes go. With nothing staged it only unlocks.
     ///
     /// # Errors
-    /// [`StoreError::OutOfSpace`] or [`StoreError::BatchTooLarge`]: nothing has happened then.
+    /// [`StoreError::OutOfSpace`] or [`StoreError::RecordTooLarge`]: nothing has happened then.
     #[inline]
     pub fn commit(mut self) -> Result<(), StoreError> {
         if self.worker.batch.is_empty() {
@@ -297,7 +298,10 @@ impl<'a> Txn<'a> {
         }
         let urgency = if self.frees { Urgency::Frees } else { Urgency::Normal };
         // Before this returns a crash finds all of the batch or none of it, and nobody has seen any of it.
-        let at = self.worker.writer.commit(&self.store.pool, &mut self.worker.batch, urgency)?;
+        let at = match self.worker.writer.commit(&self.store.pool, &mut self.worker.batch, urgency) {
+            Err(AppendError::TooLarge { .. }) => self.commit_in_parts(urgency).map(|()| 0)?,
+            committed => committed?,
+        };
         // From here on a crash finds all of it.
         self.publish(at);
         if mutant::active(Mutant::PublishBeforeFence) {

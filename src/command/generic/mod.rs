@@ -21,12 +21,12 @@ use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec};
 pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         summary: "Removes keys and says how many were there.",
-        complexity: "O(N) for N keys, whatever they hold; one tombstone each, all in one batch",
+        complexity: "O(N) for N keys, whatever they hold; one tombstone each, in one batch or atom",
         ..write("del", "1.0.0", Arity::AtLeast(2), KeySpec::all_from(1), keys::del)
     },
     CommandSpec {
         summary: "Removes keys and says how many were there; the same as DEL, which never frees memory in the foreground.",
-        complexity: "O(N) for N keys, whatever they hold; one tombstone each, all in one batch",
+        complexity: "O(N) for N keys, whatever they hold; one tombstone each, in one batch or atom",
         ..fast_write("unlink", "4.0.0", Arity::AtLeast(2), KeySpec::all_from(1), keys::del)
     },
     CommandSpec {

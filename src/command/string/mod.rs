@@ -169,7 +169,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         since: "1.0.1",
         arity: Arity::AtLeast(3),
         keys: KeySpec::pairs_from(1),
-        complexity: "O(N) in the number of keys and the bytes given; writes one record a key in one batch.",
+        complexity: "O(N) in the number of keys and the bytes given; writes one record a key in one batch or atom.",
         run: many::mset,
         ..WRITE
     },
@@ -179,7 +179,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         since: "1.0.1",
         arity: Arity::AtLeast(3),
         keys: KeySpec::pairs_from(1),
-        complexity: "O(N) in the number of keys and the bytes given; writes one record a key in one batch, or nothing.",
+        complexity: "O(N) in the number of keys and the bytes given; writes one record a key in one batch or atom, or nothing.",
         run: many::msetnx,
         ..WRITE
     },

@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub struct StagedElement {
     hash: u64,
     /// Where in the batch it is.
-    offset: usize,
+    pub(in crate::store) offset: usize,
 }
 
 /// What a batch does to one collection.

@@ -65,6 +65,14 @@ impl Loading {
         None
     }
 
+    /// A record of an object that never came to count has this version, which is not to be given out again.
+    pub fn raise_version(&self, object: u64, version: u64) {
+        self.with(object, |objects| {
+            let found = objects.entry(object).or_default();
+            found.version = found.version.max(version);
+        });
+    }
+
     /// The collection of an object whose head won; `None` when nothing is left of it.
     pub fn take(&self, tools: Tools<'_>, object: u64, kind: ObjectType) -> Option<Collection> {
         let found = self.with(object, |objects| objects.remove(&object))?;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 const SEGMENT: u64 = 4096;
 
 /// A pool of `segments` segments of 4 KiB, long strings in chunks of 1 KiB.
-fn small(path: &Path, segments: u64) -> StoreOptions {
+pub(super) fn small(path: &Path, segments: u64) -> StoreOptions {
     let mut options = options(path);
     (options.pool.bytes, options.pool.segment_bytes) = (2 * SEGMENT + segments * SEGMENT, Some(SEGMENT));
     options
@@ -21,7 +21,7 @@ fn open_small(path: &Path, segments: u64) -> Store {
 }
 
 /// Cleans until there is nothing left to do; says how many segments were freed.
-fn clean(store: &Store) -> u64 {
+pub(super) fn clean(store: &Store) -> u64 {
     let before = store.pool.segments_freed();
     // Ends: other tests are not pinned for ever.
     loop {
@@ -33,12 +33,12 @@ fn clean(store: &Store) -> u64 {
     }
 }
 
-fn delete(store: &Store, worker: &mut Worker, name: &[u8]) {
+pub(super) fn delete(store: &Store, worker: &mut Worker, name: &[u8]) {
     in_txn(store, worker, &[name], |txn| txn.delete(key(name)).expect("staged"));
 }
 
 /// Writes until the worker's open segment is another one.
-fn next_segment(store: &Store, worker: &mut Worker) {
+pub(super) fn next_segment(store: &Store, worker: &mut Worker) {
     let opened = store.pool.segments_opened();
     while store.pool.segments_opened() == opened {
         set(store, worker, b"filler", &[b'f'; 900], None);
@@ -46,7 +46,7 @@ fn next_segment(store: &Store, worker: &mut Worker) {
 }
 
 /// Has what was written so far lie in segments of survivors, in which little is to be gained.
-fn settle_cold(store: &Store, worker: &mut Worker) {
+pub(super) fn settle_cold(store: &Store, worker: &mut Worker) {
     next_segment(store, worker);
     next_segment(store, worker);
     assert!(clean(store) > 0);

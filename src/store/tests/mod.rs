@@ -8,6 +8,7 @@ use crossbeam_epoch::pin;
 use std::path::Path;
 use std::time::Duration;
 
+mod atoms;
 mod cleaning;
 mod collections;
 
@@ -493,23 +494,6 @@ fn a_full_pool_refuses_writes_and_takes_deletes() {
     assert_eq!(store.len(0), 0);
     drop(store);
     assert_eq!(open(&path).len(0), 0);
-}
-
-#[test]
-fn a_batch_beyond_a_segment_is_refused_before_any_effect() {
-    let dir = tempfile::tempdir().expect("tempdir");
-    let store = open(&dir.path().join("pool"));
-    let mut worker = store.worker();
-    let value = pattern(60_000, 3);
-    let names: Vec<[u8; 1]> = (0..6).map(|i| [i]).collect();
-    let keys: Vec<Key<'_>> = names.iter().map(|name| key(name)).collect();
-    let guard = pin();
-    let mut txn = store.write(&mut worker, &keys, NOW, &guard);
-    for &key in &keys {
-        txn.set_inline(key, &value, None).expect("staged");
-    }
-    assert!(matches!(txn.commit(), Err(StoreError::BatchTooLarge { .. })));
-    assert_eq!(store.len(0), 0);
 }
 
 /// Random operations on few keys against a map, with the store dropped and opened again now and then.

@@ -52,7 +52,7 @@ impl<'p> Visitor<'p> for Newest<'p> {
                     *newest = record;
                 }
             }
-            Kind::ClockMark => {}
+            Kind::ClockMark | Kind::Part | Kind::Commit => {}
         }
     }
 }

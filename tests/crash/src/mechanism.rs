@@ -81,7 +81,7 @@ fn every_subset(lines: usize, stale: bool) -> Result<(), String> {
         let there = (number ^ number >> 1) >> changed & 1 == 1;
         let source = if there { &sample.after } else { &sample.before };
         segment[at..at + 8].copy_from_slice(&source[at..at + 8]);
-        let scan = scan_batches(&segment, seed, false, |_, _| ());
+        let scan = scan_batches(&segment, seed, false, |_, _, _| ());
         let whole = segment[first..] == sample.after[first..];
         if (scan.batches == 1) != whole || !scan.faults.is_empty() {
             let bits = number ^ number >> 1;
@@ -97,7 +97,7 @@ fn every_subset(lines: usize, stale: bool) -> Result<(), String> {
 fn every_place() -> Result<(), String> {
     let sample = Sample::new(2, false);
     let first = SEGMENT_HEADER_BYTES as usize;
-    let valid = |segment: &[u8], seed: u32| scan_batches(segment, seed, false, |_, _| ()).batches > 0;
+    let valid = |segment: &[u8], seed: u32| scan_batches(segment, seed, false, |_, _, _| ()).batches > 0;
     if !valid(&sample.after, sample.seed()) {
         return Err("a whole batch does not validate in its place".to_owned());
     }

@@ -200,6 +200,49 @@ const ROWS: &[Row] = &[
         &["SET z @900z", "DEL k:1", "SET k:2 @700y", "DEL k:3 k:4 k:5", "SET y @900y", "SET z @600z"],
     ),
     ("clean-overwrite", Start::Open, &["SET a @20a", "SET b @20b", "!seal"], &["!clean", "SET a @20x", "SET b @21y"]),
+    // More than a segment takes: an atom of several batches.
+    (
+        "atom",
+        Start::Open,
+        &["SET a @20a", "SET f @9f"],
+        &[
+            "MSET a @900x b @900b c @900c d @900d e @900e f @900f g @900g",
+            "SET b @9y",
+            BEYOND,
+            "GET a",
+            "DEL a b c d e",
+        ],
+    ),
+    ("atom-killed", Start::Killed, &["SET a @20a", BEYOND, "SET b @9y"], &["SET c @9z", BEYOND, "FLUSHDB"]),
+    ("atom-closed", Start::Closed, &[BEYOND], &[BEYOND, "!close"]),
+    ("atom-recycled", Start::Recycled, &["SET a @20a", BEYOND], &["SET a @20a", BEYOND]),
+    ("atom-reload", Start::Open, &["SET a @20a"], &[BEYOND, "DEBUG RELOAD", "SET a @9x", BEYOND, "DEBUG RELOAD"]),
+    (
+        "atom-clean",
+        Start::Open,
+        &["SET a @20a", BEYOND, "SET x @900x", "SET y @900y", "!seal"],
+        &["DEL x y", "SET a @9x", "!seal", "!clean 6", "SET b @9x", "DEL c", "!seal", "!clean"],
+    ),
+    (
+        // The first parts find room and the last one does not, and so they are never committed.
+        "atom-without-room",
+        Start::Killed,
+        NEARLY_FILLED,
+        &["DEL k:1 k:2 k:3 k:4", "DEL k:5 k:6 k:7 k:8", "DEL k:9 k:10 k:11 k:12", "!clean", BEYOND_OTHERS, "GET p"],
+    ),
+    (
+        // Of the first one a part is left, which the commit of another must not complete.
+        "atom-without-room-growing",
+        Start::Killed,
+        &["SET a @20a", BEYOND],
+        &["!grow 8", "MSET f @900f g @900g h @900h i @900i j @900j", "GET a"],
+    ),
+    (
+        "atom-without-room-cleaned",
+        Start::Open,
+        NEARLY_FILLED,
+        &["DEL k:1 k:2 k:3 k:4 q", "!seal", "!clean", "DEL k:5 k:6 k:7", "SET a @9x", "!seal", "!clean"],
+    ),
     ("exhaustive-recycled", Start::Recycled, &["SET a @3a"], &["SET a @3b"]),
     ("exhaustive-set", Start::Open, &[], &["SET a @3a", "SET a @4b"]),
     ("exhaustive-delete", Start::Open, &["SET a @3a"], &["DEL a"]),
@@ -258,6 +301,14 @@ const SMALL_FILLED: &[&str] = &[
     "SET h @1000h",
     "SET i @1000i",
 ];
+
+/// Does not fit into a segment.
+const BEYOND: &str = "MSET a @900p b @900q c @900r d @900s e @900t";
+const BEYOND_OTHERS: &str = "MSET a @900p b @900q c @900r d @900s h @900t";
+
+/// A pool that has room for one part of what is then asked of it.
+const NEARLY_FILLED: &[&str] =
+    &["SET q @20a", "DEBUG POPULATE 52 k 900", "MSET p @900p q @900q r @900r s @900s t @900t"];
 
 /// The segments of pools that grow, to begin with: as few as there can be, so that what they grow by is soon used.
 const GROWING_SEGMENTS: u32 = 4;
