@@ -28,6 +28,7 @@ mod server;
 mod set;
 pub mod settings;
 mod shared;
+mod sort;
 mod sorted_set;
 mod spec;
 pub mod stats;

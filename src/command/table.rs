@@ -24,6 +24,7 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     super::sorted_set::COMMANDS,
     super::geo::COMMANDS,
     super::generic::COMMANDS,
+    super::sort::COMMANDS,
     super::connection::COMMANDS,
     super::config::COMMANDS,
     super::server::info::COMMANDS,

@@ -158,6 +158,12 @@ impl<'a> Args<'a> {
         Args { buf: self.buf, spans: self.spans.get(i..).unwrap_or(&[]) }
     }
 
+    /// The first `count` arguments, or all when there are fewer.
+    #[inline]
+    pub fn first(&self, count: usize) -> Args<'a> {
+        Args { buf: self.buf, spans: self.spans.get(..count).unwrap_or(self.spans) }
+    }
+
     /// The arguments in order.
     #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + DoubleEndedIterator + use<'a> {

@@ -130,7 +130,7 @@ pub const SETTINGS: &[SettingSpec] = &[
     live("lfu-decay-time", INT, "1"),
     live("lfu-log-factor", INT, "10"),
     ignored("list-compress-depth", INT, "0"),
-    also("list-max-ziplist-size", ignored("list-max-listpack-size", int(i32::MIN as i64, i32::MAX as i64), "-2")),
+    also("list-max-ziplist-size", live("list-max-listpack-size", int(i32::MIN as i64, i32::MAX as i64), "-2")),
     ignored("locale-collate", TEXT, ""),
     fixed("logfile", TEXT, ""),
     live("loglevel", Kind::Enum(&["debug", "verbose", "notice", "warning", "nothing"]), "notice"),

@@ -31,7 +31,10 @@ pub const NAMES: [&str; 21] = [
 const KEYSPACE: &[&str] = &["dbsize", "flushall", "flushdb", "swapdb"];
 
 /// Commands that can hurt others without being administrative.
-const DANGEROUS: &[&str] = &["keys", "flushall", "flushdb", "swapdb", "restore", "info"];
+const DANGEROUS: &[&str] = &["keys", "flushall", "flushdb", "swapdb", "restore", "info", "sort", "sort_ro"];
+
+/// Commands for all types that have elements: they belong to each of these, and not to those for keys.
+const SORTS: &[&str] = &["sort", "sort_ro"];
 
 /// Fast commands that tell what only an administrator should know.
 const ADMIN: &[&str] = &["lastsave", "role"];
@@ -50,17 +53,19 @@ fn is_in(found: &Found, category: &str) -> bool {
     let top = found.container.unwrap_or(spec).name;
     let grouped = spec.subcommands.is_empty();
     let admin = flags.contains(Flags::ADMIN) || ADMIN.contains(&spec.name);
+    let sorts = SORTS.contains(&spec.name);
     match category {
         "keyspace" => {
-            grouped && spec.group == Group::Generic && !CONNECTION.contains(&spec.name) || KEYSPACE.contains(&spec.name)
+            let elsewhere = CONNECTION.contains(&spec.name) || sorts;
+            grouped && spec.group == Group::Generic && !elsewhere || KEYSPACE.contains(&spec.name)
         }
         "read" => flags.contains(Flags::READONLY),
         "write" => flags.contains(Flags::WRITE),
         "string" => spec.group == Group::String,
         "hash" => spec.group == Group::Hash,
-        "list" => spec.group == Group::List,
-        "set" => spec.group == Group::Set,
-        "sortedset" => spec.group == Group::SortedSet,
+        "list" => spec.group == Group::List || sorts,
+        "set" => spec.group == Group::Set || sorts,
+        "sortedset" => spec.group == Group::SortedSet || sorts,
         "geo" => spec.group == Group::Geo,
         "transaction" => spec.group == Group::Transactions,
         "bitmap" => spec.group == Group::Bitmap,

@@ -1,7 +1,7 @@
 //! Where the keys are in a request, and what a command does to each.
 
 use super::facts;
-use crate::command::parse::integer;
+use crate::command::parse::{integer, is_word};
 use crate::command::{Flags, Found, KeySpec};
 use crate::protocol::Args;
 
@@ -12,6 +12,8 @@ pub(super) enum Extent {
     Range { last: i64, step: usize },
     /// As many as the argument at the first position says, after it.
     Counted,
+    /// Nobody can tell from the spec.
+    Unknown,
 }
 
 /// One run of keys with which the same is done.
@@ -29,6 +31,22 @@ pub(super) struct KeyRange {
 
 /// The runs of keys that a command takes.
 pub(super) fn specs_of(found: &Found) -> Vec<KeyRange> {
+    let mut ranges = listed(found);
+    if found.spec.name == "sort" || found.spec.name == "sort_ro" {
+        ranges.push(unknown(&["RO", "access"], "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content of the key we sort"));
+    }
+    if found.spec.name == "sort" {
+        ranges.push(unknown(&["OW", "update"], "For the optional STORE keyword. It is marked 'unknown' because the keyword can appear anywhere in the argument array"));
+    }
+    ranges
+}
+
+fn unknown(flags: &'static [&'static str], notes: &'static str) -> KeyRange {
+    KeyRange { flags, notes: Some(notes), first: 0, extent: Extent::Unknown }
+}
+
+/// Those that the spec tells.
+fn listed(found: &Found) -> Vec<KeyRange> {
     let extent = |first: usize, last: isize, step: usize| Extent::Range {
         last: if last < 0 { last as i64 } else { last as i64 - first as i64 },
         step,
@@ -76,6 +94,7 @@ impl KeyRange {
                 let last = usize::try_from(from + last).ok()?;
                 Some((self.first..(last + 1).min(request.len())).step_by(step))
             }
+            Extent::Unknown => Some((0..0).step_by(1)),
             Extent::Counted => {
                 let count = usize::try_from(integer(request.get(self.first)?)?).ok()?;
                 let first = self.first + 1;
@@ -83,4 +102,22 @@ impl KeyRange {
             }
         }
     }
+}
+
+/// The position of the key behind SORT's last STORE, which no spec can tell: the words before it take one more word or two.
+pub(super) fn stored_by_sort(request: Args<'_>) -> Option<usize> {
+    let (mut at, mut stored) = (2, None);
+    // Ends: each turn takes at least one word.
+    while let Some(word) = request.get(at) {
+        at += match () {
+            () if is_word(word, "LIMIT") => 3,
+            () if is_word(word, "GET") || is_word(word, "BY") => 2,
+            () if is_word(word, "STORE") && at + 1 < request.len() => {
+                stored = Some(at + 1);
+                2
+            }
+            () => 1,
+        };
+    }
+    stored
 }

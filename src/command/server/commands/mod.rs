@@ -164,6 +164,11 @@ fn keys_in(request: Args<'_>) -> Result<Vec<UsedKey<'_>>, CommandError> {
             .ok_or(const { CommandError::fixed("ERR Invalid arguments specified for command") })?;
         keys.extend(positions.map(|at| (request.at(at), spec.flags)));
     }
+    if found.spec.name == "sort"
+        && let Some(at) = keys::stored_by_sort(request)
+    {
+        keys.push((request.at(at), &["OW", "update"]));
+    }
     Ok(keys)
 }
 

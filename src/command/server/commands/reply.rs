@@ -86,12 +86,16 @@ fn key_range(reply: &mut ReplyWriter<'_>, range: &KeyRange) {
     reply.bulk(b"flags");
     status_set(reply, range.flags);
     reply.bulk(b"begin_search");
-    typed(reply, "index", &[("index", range.first as i64)]);
+    match range.extent {
+        Extent::Unknown => typed(reply, "unknown", &[]),
+        _ => typed(reply, "index", &[("index", range.first as i64)]),
+    }
     reply.bulk(b"find_keys");
     match range.extent {
         Extent::Range { last, step } => {
             typed(reply, "range", &[("lastkey", last), ("keystep", step as i64), ("limit", 0)]);
         }
+        Extent::Unknown => typed(reply, "unknown", &[]),
         Extent::Counted => typed(reply, "keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]),
     }
 }
