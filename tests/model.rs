@@ -9,7 +9,7 @@
 //! each test sends.
 
 use fencepost_harness::compare::agree;
-use fencepost_harness::model::{CLOCK_SLACK_MS, Model};
+use fencepost_harness::model::{CLOCK_SLACK_MS, Model, flattened};
 use fencepost_harness::server::redis_is_installed;
 use fencepost_harness::workload::Workload;
 use fencepost_harness::{Client, Command, Frame, Program, Seed, Server, Storage, command, show};
@@ -295,7 +295,7 @@ fn scan(client: &mut Client, count: &str) -> Vec<Vec<u8>> {
     }
 }
 
-/// A key, its value and its deadline in Unix milliseconds.
+/// A key, its value in one piece and its deadline in Unix milliseconds.
 type Content = (Vec<u8>, Vec<u8>, Option<i64>);
 
 /// All that a database holds, by key.
@@ -305,12 +305,25 @@ fn contents(client: &mut Client, database: usize) -> Vec<Content> {
     keys.sort();
     keys.dedup();
     let content = |key: Vec<u8>| {
-        let value = client.must(&[b"GET", key.as_slice()]);
+        let value = value(client, &key);
         let deadline = client.must(&[b"PEXPIRETIME", key.as_slice()]).integer().expect("PEXPIRETIME answers a number");
-        let value = value.bytes().unwrap_or_else(|| panic!("{} has no value", key.escape_ascii())).to_vec();
         (key, value, (deadline >= 0).then_some(deadline))
     };
     keys.into_iter().map(content).collect()
+}
+
+/// What a key holds, in one piece as the model has it.
+fn value(client: &mut Client, key: &[u8]) -> Vec<u8> {
+    let kind = client.must(&[b"TYPE", key]);
+    let reply = match kind.bytes() {
+        Some(b"list") => client.must(&[b"LRANGE", key, b"0", b"-1"]),
+        _ => client.must(&[b"GET", key]),
+    };
+    match (reply.bytes(), reply.items()) {
+        (Some(bytes), _) => bytes.to_vec(),
+        (_, Some(items)) => flattened("list", items.iter().map(|item| item.bytes().expect("an element is a string"))),
+        _ => panic!("{} has no value", key.escape_ascii()),
+    }
 }
 
 fn close(a: Option<i64>, b: Option<i64>) -> bool {

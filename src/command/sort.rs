@@ -294,13 +294,14 @@ fn elements_of<'a>(txn: &Txn<'a>, key: Key<'_>) -> Result<(ObjectType, Vec<&'a [
     Ok((kind, elements))
 }
 
-/// A number as `strtod` reads it, where that is the whole text.
+/// A number as `strtod` reads it, up to the first NUL, where that is the whole text.
 fn number(text: &[u8]) -> Result<f64, CommandError> {
-    let text = text.trim_ascii_start();
+    let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
     if text.is_empty() {
         return Ok(0.0);
     }
-    let number = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
+    let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).count();
+    let number = std::str::from_utf8(&text[blanks..]).ok().and_then(|text| text.parse::<f64>().ok());
     let overflows = |number: f64| number.is_infinite() && text.iter().any(u8::is_ascii_digit);
     number.filter(|&number| !number.is_nan() && !overflows(number)).ok_or(NOT_NUMBERS)
 }

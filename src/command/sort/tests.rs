@@ -63,15 +63,18 @@ fn elements_are_sorted_as_numbers_or_texts() {
 fn numbers_are_those_of_strtod() {
     check(
         &mut TestClient::new(),
-        "RPUSH l 1.5 -2 '  3' inf -inf 1e3 '' => 7
+        r#"RPUSH l 1.5 -2 '  3' inf -inf 1e3 '' => 7
          SORT l => -inf -2  1.5   3 1e3 inf
          RPUSH l nan => 8
          SORT l => ERR One or more scores can't be converted into double
          LSET l -1 1e400 => OK
          SORT l => ERR One or more scores can't be converted into double
+         LSET l -1 ' ' => OK
+         SORT l => ERR One or more scores can't be converted into double
+         LSET l -1 "7\x00x" => OK
          LSET l -1 '1 ' => OK
          SORT l STORE d => ERR One or more scores can't be converted into double
-         SORT l BY nosort LIMIT 1 1 => -2",
+         SORT l BY nosort LIMIT 1 1 => -2"#,
     );
 }
 

@@ -1,4 +1,4 @@
-//! Random commands over few keys, so that they meet: the string, bitmap, generic and database commands with their
+//! Random commands over few keys, so that they meet: the string, bitmap, list, generic and database commands with their
 //! options.
 //!
 //! Values crowd where servers have edges: empty, integers at the ends of their range, lengths about 64 KiB (where
@@ -10,6 +10,9 @@ use crate::{Command, Rng, command};
 /// The keys: plain ones, the empty one, one with a glob's special characters and one of binary bytes.
 const KEYS: &[&[u8]] =
     &[b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"key:1", b"key:2", b"key:3", b"", b"k[*]", b"\x00\xff\r\n\x80"];
+
+/// Keys that are mostly lists.
+const LISTS: &[&[u8]] = &[b"e", b"f", b"g", b"key:2", b"k[*]"];
 
 /// Lengths of long values: at and around one and two chunks of 64 KiB.
 const LONG_LENGTHS: &[usize] = &[4096, 65_535, 65_536, 65_537, 131_072, 131_073, 200_000];
@@ -52,9 +55,10 @@ impl Workload {
     /// A well-formed command; its words may still be refused for their values.
     pub fn command(&mut self) -> Command {
         let mut words = match self.rng.below(100) {
-            0..45 => self.string(),
-            45..62 => self.bits(),
-            62..75 => self.expiry(),
+            0..34 => self.string(),
+            34..46 => self.bits(),
+            46..66 => self.list(),
+            66..75 => self.expiry(),
             75..95 => self.generic(),
             _ => self.database(),
         };
@@ -302,6 +306,106 @@ impl Workload {
                 }
                 _ => words.extend(command(&["INCRBY", &field, &offset, &self.integer()])),
             }
+        }
+        words
+    }
+
+    /// A key that is likely to hold a list.
+    fn list_key(&mut self) -> Vec<u8> {
+        if self.rng.one_in(12) { self.key() } else { self.rng.pick(LISTS).to_vec() }
+    }
+
+    /// An element: of few, so that they meet, or any value.
+    fn element(&mut self) -> Vec<u8> {
+        if self.rng.one_in(6) {
+            self.value()
+        } else {
+            self.rng.pick(&[&b"1"[..], b"2", b"3", b"10", b"-7", b"x"]).to_vec()
+        }
+    }
+
+    fn list_index(&mut self) -> String {
+        if self.rng.one_in(10) { self.index() } else { self.rng.between(-9, 9).to_string() }
+    }
+
+    fn list(&mut self) -> Command {
+        let (key, other) = (self.list_key(), self.list_key());
+        match self.rng.below(30) {
+            0..8 => {
+                let name = *self.rng.pick(&["LPUSH", "RPUSH", "RPUSH", "LPUSHX", "RPUSHX"]);
+                let mut words = command(&[name.as_bytes(), &key]);
+                words.extend((0..self.rng.between(1, 6)).map(|_| self.element()).collect::<Vec<_>>());
+                words
+            }
+            8..11 => {
+                let mut words = command(&[self.rng.pick(&["LPOP", "RPOP"]).as_bytes(), &key]);
+                if self.rng.one_in(2) {
+                    words.push(self.rng.between(0, 4).to_string().into());
+                }
+                words
+            }
+            11 => command(&[&b"LLEN"[..], &key]),
+            12..15 => command(&[&b"LRANGE"[..], &key, self.list_index().as_bytes(), self.list_index().as_bytes()]),
+            15 => command(&[&b"LINDEX"[..], &key, self.list_index().as_bytes()]),
+            16 => command(&[&b"LSET"[..], &key, self.list_index().as_bytes(), &self.element()]),
+            17..20 => {
+                let place = *self.rng.pick(&["BEFORE", "AFTER", "after"]);
+                command(&[&b"LINSERT"[..], &key, place.as_bytes(), &self.element(), &self.element()])
+            }
+            20 => command(&[&b"LREM"[..], &key, self.rng.between(-3, 3).to_string().as_bytes(), &self.element()]),
+            21 => command(&[&b"LTRIM"[..], &key, self.list_index().as_bytes(), self.list_index().as_bytes()]),
+            22 => self.lpos(&key),
+            23..25 => {
+                let mut side = || self.rng.pick(&["LEFT", "RIGHT", "left"]).as_bytes();
+                command(&[&b"LMOVE"[..], &key, &other, side(), side()])
+            }
+            25 => command(&[&b"RPOPLPUSH"[..], &key, &other]),
+            26 => {
+                let mut words =
+                    command(&[&b"LMPOP"[..], b"2", &key, &other, self.rng.pick(&["LEFT", "RIGHT"]).as_bytes()]);
+                if self.rng.one_in(2) {
+                    words.extend(command(&["COUNT", &self.rng.between(0, 4).to_string()]));
+                }
+                words
+            }
+            _ => self.sort(&key, &other),
+        }
+    }
+
+    fn lpos(&mut self, key: &[u8]) -> Command {
+        let mut words = command(&[&b"LPOS"[..], key, &self.element()]);
+        for (option, low, high) in [("RANK", -4, 4), ("COUNT", 0, 3), ("MAXLEN", 0, 9)] {
+            if self.rng.one_in(2) {
+                words.extend(command(&[option, &self.rng.between(low, high).to_string()]));
+            }
+        }
+        words
+    }
+
+    fn sort(&mut self, key: &[u8], other: &[u8]) -> Command {
+        let mut words = command(&[self.rng.pick(&["SORT", "SORT", "SORT_RO"]).as_bytes(), key]);
+        if self.rng.one_in(3) {
+            let pattern = *self.rng.pick(&["nosort", "key:*", "*", "#", "*->field"]);
+            words.extend(command(&["BY", pattern]));
+        }
+        if self.rng.one_in(3) {
+            words.extend(command(&[
+                "LIMIT",
+                &self.rng.between(-1, 4).to_string(),
+                &self.rng.between(-1, 4).to_string(),
+            ]));
+        }
+        for pattern in ["key:*", "#", "constant"] {
+            if self.rng.one_in(5) {
+                words.extend(command(&["GET", pattern]));
+            }
+        }
+        words.extend(self.rng.pick(&[None, Some("ASC"), Some("DESC")]).map(|word| word.as_bytes().to_vec()));
+        if self.rng.one_in(2) {
+            words.push(b"ALPHA".to_vec());
+        }
+        if self.rng.one_in(4) {
+            words.extend(command(&[&b"STORE"[..], other]));
         }
         words
     }

@@ -286,8 +286,8 @@ impl<'a> Search<'a> {
             entry.filter(|(_, deadline)| deadline.is_none_or(|at| at > now_ms))
         };
         self.keys.iter().all(|id| {
-            let expected = found(id).map(|(value, at)| (value, at.map(|at| at as u64)));
-            let seen = self.end.contents.get(id).map(|(value, at)| (value.as_slice(), *at));
+            let expected = found(id).map(|(value, at)| (value.flat(), at.map(|at| at as u64)));
+            let seen = self.end.contents.get(id).map(|(value, at)| (value.clone(), *at));
             expected == seen
         })
     }

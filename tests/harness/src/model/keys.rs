@@ -17,7 +17,7 @@ impl Model {
     }
 
     pub(super) fn type_of(&self, key: &[u8]) -> Outcome {
-        let name = if self.entry(key).is_some() { "string" } else { "none" };
+        let name = self.entry(key).map_or("none", |entry| entry.value.kind());
         Ok(Frame::Simple(name.into()).into())
     }
 

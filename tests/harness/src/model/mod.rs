@@ -1,6 +1,6 @@
 //! What the commands should do: an obvious, slow model over ordered maps, with every reply.
 //!
-//! The model knows the string, bitmap, generic and database commands. It is itself checked against `redis-server` by
+//! The model knows the string, bitmap, list, generic and database commands. It is itself checked against `redis-server` by
 //! `tests/model.rs`, so that an agreement of server and model means something. Where a reply cannot be known (which
 //! of two deadlines a few milliseconds apart is later, how a long double prints) it says so, and the caller leaves
 //! that command out.
@@ -10,11 +10,12 @@
 mod bits;
 mod expiry;
 mod keys;
+mod lists;
 mod strings;
 
 use crate::Command;
 use crate::resp::Frame;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// How many databases there are, as in the servers' defaults.
 pub const DATABASES: usize = 16;
@@ -89,6 +90,7 @@ fn refuse<T>(text: &str) -> Result<T, Stop> {
     Err(Stop::Error(text.to_owned()))
 }
 
+const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 const SYNTAX: &str = "ERR syntax error";
 const NO_SUCH_DB: &str = "ERR DB index is out of range";
@@ -101,10 +103,55 @@ struct Deadline {
     exact: bool,
 }
 
-/// A string and its deadline.
+/// What a key holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// A string.
+    Text(Vec<u8>),
+    /// A list, never empty.
+    List(VecDeque<Vec<u8>>),
+}
+
+impl Value {
+    /// As TYPE names it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Value::Text(_) => "string",
+            Value::List(_) => "list",
+        }
+    }
+
+    /// The string, if it is one.
+    pub fn text(&self) -> Option<&[u8]> {
+        match self {
+            Value::Text(text) => Some(text),
+            Value::List(_) => None,
+        }
+    }
+
+    /// All of it in one piece: a string as it is, the elements of others as [`flattened`] has them.
+    pub fn flat(&self) -> Vec<u8> {
+        match self {
+            Value::Text(text) => text.clone(),
+            Value::List(elements) => flattened(self.kind(), elements.iter().map(Vec::as_slice)),
+        }
+    }
+}
+
+/// The elements of a value of type `kind` in one piece, so that different ones differ.
+pub fn flattened<'e>(kind: &str, elements: impl Iterator<Item = &'e [u8]>) -> Vec<u8> {
+    let mut flat = kind.as_bytes().to_vec();
+    for element in elements {
+        flat.extend(format!(" {}:", element.len()).into_bytes());
+        flat.extend_from_slice(element);
+    }
+    flat
+}
+
+/// A value and its deadline.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Entry {
-    value: Vec<u8>,
+    value: Value,
     deadline: Option<Deadline>,
 }
 
@@ -146,11 +193,11 @@ impl Model {
         self.db().keys.keys().cloned().collect()
     }
 
-    /// The value and the deadline (Unix milliseconds) of each key of a database, in order. The deadline is `None` for
-    /// keys without one.
+    /// The value (see [`Value::flat`]) and the deadline (Unix milliseconds) of each key of a database, in order. The
+    /// deadline is `None` for keys without one.
     pub fn contents(&self, database: usize) -> Vec<(Vec<u8>, Vec<u8>, Option<i64>)> {
         let entries = self.databases[database].keys.iter();
-        entries.map(|(key, entry)| (key.clone(), entry.value.clone(), entry.deadline.map(|d| d.at_ms))).collect()
+        entries.map(|(key, entry)| (key.clone(), entry.value.flat(), entry.deadline.map(|d| d.at_ms))).collect()
     }
 
     /// A key whose short life is over.
@@ -159,7 +206,7 @@ impl Model {
     }
 
     /// The value and the deadline (Unix milliseconds) of a key of a database.
-    pub fn lookup(&self, database: usize, key: &[u8]) -> Option<(&[u8], Option<i64>)> {
+    pub fn lookup(&self, database: usize, key: &[u8]) -> Option<(&Value, Option<i64>)> {
         let entry = self.databases[database].keys.get(key)?;
         Some((&entry.value, entry.deadline.map(|deadline| deadline.at_ms)))
     }
@@ -195,6 +242,7 @@ impl Model {
         let name = command.first().map(|name| name.to_ascii_uppercase()).ok_or(Stop::Unpredictable)?;
         let args: Vec<&[u8]> = command[1..].iter().map(Vec::as_slice).collect();
         let args = args.as_slice();
+        self.check_strings(&name, args)?;
         match (name.as_slice(), args) {
             (b"SET", [key, value, options @ ..]) => self.set(key, value, options, now),
             (b"SETNX", [key, value]) => self.setnx(key, value),
@@ -217,6 +265,24 @@ impl Model {
             (b"DECRBY", [key, by]) => self.decrby(key, by),
             (b"INCRBYFLOAT", [key, by]) => self.incrbyfloat(key, by),
             (b"LCS", [a, b, options @ ..]) => self.lcs(a, b, options),
+
+            (b"LPUSH" | b"RPUSH", [key, values @ ..]) if !values.is_empty() => self.push(name[0], key, values),
+            (b"LPUSHX" | b"RPUSHX", [key, values @ ..]) if !values.is_empty() => {
+                self.push_existing(name[0], key, values)
+            }
+            (b"LPOP" | b"RPOP", [key, count @ ..]) => self.pop(name[0], key, count),
+            (b"LLEN", [key]) => self.llen(key),
+            (b"LRANGE", [key, start, end]) => self.lrange(key, start, end),
+            (b"LINDEX", [key, index]) => self.lindex(key, index),
+            (b"LSET", [key, index, value]) => self.lset(key, index, value),
+            (b"LINSERT", [key, place, pivot, value]) => self.linsert(key, place, pivot, value),
+            (b"LREM", [key, count, value]) => self.lrem(key, count, value),
+            (b"LTRIM", [key, start, end]) => self.ltrim(key, start, end),
+            (b"LPOS", [key, value, options @ ..]) => self.lpos(key, value, options),
+            (b"LMOVE", [from, to, pop, push]) => self.lmove(from, to, pop, push),
+            (b"RPOPLPUSH", [from, to]) => self.lmove(from, to, b"RIGHT", b"LEFT"),
+            (b"LMPOP", [count, rest @ ..]) => self.lmpop(count, rest),
+            (b"SORT" | b"SORT_RO", [key, options @ ..]) => self.sort(key, options, name.len() == 4),
 
             (b"SETBIT", [key, offset, bit]) => self.setbit(key, offset, bit),
             (b"GETBIT", [key, offset]) => self.getbit(key, offset),
@@ -268,8 +334,33 @@ impl Model {
         self.db().keys.get(key)
     }
 
+    /// The string at a key; `None` if it is missing or holds something else.
     fn value(&self, key: &[u8]) -> Option<&[u8]> {
-        self.entry(key).map(|entry| entry.value.as_slice())
+        self.entry(key).and_then(|entry| entry.value.text())
+    }
+
+    /// Whether the keys that a command takes for strings are none, or hold some. What else is wrong with it may be told before the type, so only
+    /// commands with nothing to get wrong are predicted.
+    fn check_strings(&self, name: &[u8], args: &[&[u8]]) -> Result<(), Stop> {
+        let keys = match name {
+            b"SET" if !args.iter().skip(2).any(|word| word.eq_ignore_ascii_case(b"GET")) => &[],
+            b"SETNX" | b"SETEX" | b"PSETEX" => &[],
+            b"SET" | b"GET" | b"GETSET" | b"GETDEL" | b"GETEX" | b"APPEND" | b"STRLEN" | b"GETRANGE" | b"SUBSTR"
+            | b"SETRANGE" | b"INCR" | b"DECR" | b"INCRBY" | b"DECRBY" | b"INCRBYFLOAT" | b"SETBIT" | b"GETBIT"
+            | b"BITCOUNT" | b"BITPOS" | b"BITFIELD" | b"BITFIELD_RO" => args.get(..1).unwrap_or_default(),
+            b"LCS" => args.get(..2).unwrap_or_default(),
+            b"BITOP" => args.get(2..).unwrap_or_default(),
+            _ => &[],
+        };
+        if keys.iter().all(|key| self.entry(key).is_none_or(|entry| entry.value.text().is_some())) {
+            return Ok(());
+        }
+        match (name, args) {
+            (b"GET" | b"GETDEL" | b"STRLEN" | b"INCR" | b"DECR", [_]) | (b"APPEND" | b"GETSET", [_, _]) => {
+                refuse(WRONG_TYPE)
+            }
+            _ => Err(Stop::Unpredictable),
+        }
     }
 
     /// The value, or nothing at all for a missing key.
@@ -277,15 +368,15 @@ impl Model {
         self.value(key).unwrap_or_default()
     }
 
-    /// Stores a value without a deadline.
+    /// Stores a string without a deadline.
     fn put(&mut self, key: &[u8], value: Vec<u8>) {
-        self.db_mut().keys.insert(key.to_vec(), Entry { value, deadline: None });
+        self.db_mut().keys.insert(key.to_vec(), Entry { value: Value::Text(value), deadline: None });
     }
 
-    /// Stores a value; the key keeps its deadline.
+    /// Stores a string; the key keeps its deadline.
     fn update(&mut self, key: &[u8], value: Vec<u8>) {
         let deadline = self.entry(key).and_then(|entry| entry.deadline);
-        self.db_mut().keys.insert(key.to_vec(), Entry { value, deadline });
+        self.db_mut().keys.insert(key.to_vec(), Entry { value: Value::Text(value), deadline });
     }
 
     fn null(&self) -> Frame {
