@@ -317,6 +317,8 @@ fn value(client: &mut Client, key: &[u8]) -> Vec<u8> {
     let kind = client.must(&[b"TYPE", key]);
     let reply = match kind.bytes() {
         Some(b"list") => client.must(&[b"LRANGE", key, b"0", b"-1"]),
+        Some(b"hash") => return members(client, "hash", &[b"HGETALL", key]),
+        Some(b"set") => return members(client, "set", &[b"SMEMBERS", key]),
         _ => client.must(&[b"GET", key]),
     };
     match (reply.bytes(), reply.items()) {
@@ -324,6 +326,22 @@ fn value(client: &mut Client, key: &[u8]) -> Vec<u8> {
         (_, Some(items)) => flattened("list", items.iter().map(|item| item.bytes().expect("an element is a string"))),
         _ => panic!("{} has no value", key.escape_ascii()),
     }
+}
+
+/// The members of a hash or set in the order that the model has them.
+fn members(client: &mut Client, kind: &str, request: &[&[u8]]) -> Vec<u8> {
+    let bytes = |frame: &Frame| frame.bytes().expect("a member is a string").to_vec();
+    let reply = client.must(request);
+    let mut all: Vec<Vec<Vec<u8>>> = match &reply {
+        Frame::Map(pairs) => pairs.iter().map(|(field, value)| vec![bytes(field), bytes(value)]).collect(),
+        _ => {
+            let width = if kind == "hash" { 2 } else { 1 };
+            let items = reply.items().expect("members");
+            items.chunks(width).map(|parts| parts.iter().map(bytes).collect()).collect()
+        }
+    };
+    all.sort_unstable();
+    flattened(kind, all.iter().flatten().map(Vec::as_slice))
 }
 
 fn close(a: Option<i64>, b: Option<i64>) -> bool {

@@ -17,15 +17,25 @@ pub fn agree(command: &Command, ours: &Frame, reference: &Frame) -> bool {
         b"PTTL" | b"PEXPIRETIME" => near(ours, reference, CLOCK_SLACK_MS),
         b"TTL" | b"EXPIRETIME" => near(ours, reference, CLOCK_SLACK_MS / 1000),
         // Any order; any key.
-        b"KEYS" => same_items(ours, reference),
+        b"KEYS" | b"HKEYS" | b"HVALS" | b"SMEMBERS" | b"SINTER" | b"SUNION" | b"SDIFF" | b"SPOP" => {
+            same_items(ours, reference)
+        }
+        b"HGETALL" => same_pairs(ours, reference),
+        // Left unsorted, a set's members come in any order; then LIMIT takes any of them.
+        b"SORT" | b"SORT_RO" if is_unsorted(command) => {
+            let len = |frame: &Frame| frame.items().map(<[Frame]>::len);
+            len(ours).is_some() && len(ours) == len(reference)
+        }
         b"RANDOMKEY" => ours.is_null() == reference.is_null() && ours.is_error() == reference.is_error(),
         // 7.2 checks the arguments also when the key is missing; 7.0 answered 0 or -1 then.
         b"BITCOUNT" | b"BITPOS" => ours.is_error() && reference.integer().is_some(),
         // How strings are stored is each server's own affair: ours are called `int` also after a write that left a
         // number's bytes as they were, where Redis has turned them into a buffer already. The other way round would
         // be a loss.
-        // 7.2 keeps a short list in one piece, 7.0 none.
-        b"OBJECT" if ours.bytes() == Some(b"listpack") => reference.bytes() == Some(b"quicklist"),
+        // 7.2 keeps a short list or set in one piece, 7.0 none.
+        b"OBJECT" if ours.bytes() == Some(b"listpack") => {
+            matches!(reference.bytes(), Some(b"quicklist" | b"hashtable"))
+        }
         b"OBJECT" => is_buffer(reference) && (is_buffer(ours) || ours.bytes() == Some(b"int")),
         // 7.2 takes no rank that it could not make positive.
         b"LPOS" => command.iter().any(|word| word == i64::MIN.to_string().as_bytes()) && ours.is_error(),
@@ -59,6 +69,25 @@ fn same_items(ours: &Frame, reference: &Frame) -> bool {
             texts.sort_unstable();
             texts.iter().map(|text| text.to_vec()).collect::<Vec<_>>()
         })
+    };
+    sorted(ours).is_some() && sorted(ours) == sorted(reference)
+}
+
+/// Whether SORT is told not to sort.
+fn is_unsorted(command: &Command) -> bool {
+    let is_by = |pair: &&[Vec<u8>]| pair[0].eq_ignore_ascii_case(b"BY");
+    command.windows(2).filter(is_by).next_back().is_some_and(|pair| !pair[1].contains(&b'*'))
+}
+
+fn same_pairs(ours: &Frame, reference: &Frame) -> bool {
+    let sorted = |frame: &Frame| {
+        let mut pairs: Vec<String> = match frame {
+            Frame::Map(pairs) => pairs.iter().map(|pair| format!("{pair:?}")).collect(),
+            Frame::Array(items) => items.chunks(2).map(|pair| format!("{pair:?}")).collect(),
+            _ => return None,
+        };
+        pairs.sort_unstable();
+        Some(pairs)
     };
     sorted(ours).is_some() && sorted(ours) == sorted(reference)
 }

@@ -1,4 +1,4 @@
-//! Random commands over few keys, so that they meet: the string, bitmap, list, generic and database commands with their
+//! Random commands over few keys, so that they meet: the string, bitmap, list, hash, set, generic and database commands with their
 //! options.
 //!
 //! Values crowd where servers have edges: empty, integers at the ends of their range, lengths about 64 KiB (where
@@ -13,6 +13,10 @@ const KEYS: &[&[u8]] =
 
 /// Keys that are mostly lists.
 const LISTS: &[&[u8]] = &[b"e", b"f", b"g", b"key:2", b"k[*]"];
+
+/// Keys that are mostly hashes, and mostly sets.
+const HASHES: &[&[u8]] = &[b"c", b"d", b"key:3", b"g"];
+const SETS: &[&[u8]] = &[b"b", b"key:1", b"", b"f"];
 
 /// Lengths of long values: at and around one and two chunks of 64 KiB.
 const LONG_LENGTHS: &[usize] = &[4096, 65_535, 65_536, 65_537, 131_072, 131_073, 200_000];
@@ -57,8 +61,10 @@ impl Workload {
         let mut words = match self.rng.below(100) {
             0..34 => self.string(),
             34..46 => self.bits(),
-            46..66 => self.list(),
-            66..75 => self.expiry(),
+            46..58 => self.list(),
+            58..64 => self.hash(),
+            64..70 => self.set_type(),
+            70..75 => self.expiry(),
             75..95 => self.generic(),
             _ => self.database(),
         };
@@ -372,6 +378,78 @@ impl Workload {
         }
     }
 
+    /// A key that is likely to hold a value of one type.
+    fn key_among(&mut self, keys: &[&[u8]]) -> Vec<u8> {
+        if self.rng.one_in(12) { self.key() } else { self.rng.pick(keys).to_vec() }
+    }
+
+    /// `least` to `most` elements.
+    fn elements(&mut self, least: i64, most: i64) -> Vec<Vec<u8>> {
+        (0..self.rng.between(least, most)).map(|_| self.element()).collect()
+    }
+
+    fn hash(&mut self) -> Command {
+        let key = self.key_among(HASHES);
+        let field = self.element();
+        match self.rng.below(20) {
+            0..5 => {
+                let mut words = command(&[self.rng.pick(&["HSET", "HMSET"]).as_bytes(), &key]);
+                let pairs = self.rng.between(1, 5);
+                words.extend(self.elements(2 * pairs, 2 * pairs));
+                words
+            }
+            5 => command(&[&b"HSETNX"[..], &key, &field, &self.value()]),
+            6..8 => command(&[&b"HGET"[..], &key, &field]),
+            8 => {
+                let mut words = command(&[&b"HMGET"[..], &key, &field]);
+                words.extend(self.elements(0, 3));
+                words
+            }
+            9..11 => {
+                let mut words = command(&[&b"HDEL"[..], &key, &field]);
+                words.extend(self.elements(0, 3));
+                words
+            }
+            11 => command(&[&b"HINCRBY"[..], &key, &field, self.integer().as_bytes()]),
+            12 => command(&[&b"HINCRBYFLOAT"[..], &key, &field, self.quarter().as_bytes()]),
+            13 => command(&[&b"HEXISTS"[..], &key, &field]),
+            14 => command(&[&b"HSTRLEN"[..], &key, &field]),
+            _ => command(&[self.rng.pick(&["HLEN", "HKEYS", "HVALS", "HGETALL"]).as_bytes(), &key]),
+        }
+    }
+
+    fn set_type(&mut self) -> Command {
+        let (key, other, third) = (self.key_among(SETS), self.key_among(SETS), self.key_among(SETS));
+        let member = self.element();
+        match self.rng.below(20) {
+            0..5 => {
+                let mut words = command(&[&b"SADD"[..], &key, &member]);
+                words.extend(self.elements(0, 5));
+                words
+            }
+            5..7 => {
+                let mut words = command(&[&b"SREM"[..], &key, &member]);
+                words.extend(self.elements(0, 3));
+                words
+            }
+            7..9 => command(&[&b"SMOVE"[..], &key, &other, &member]),
+            9 => command(&[&b"SISMEMBER"[..], &key, &member]),
+            10 => {
+                let mut words = command(&[&b"SMISMEMBER"[..], &key, &member]);
+                words.extend(self.elements(0, 3));
+                words
+            }
+            11..13 => command(&[self.rng.pick(&["SCARD", "SMEMBERS"]).as_bytes(), &key]),
+            13..15 => command(&[self.rng.pick(&["SINTER", "SUNION", "SDIFF"]).as_bytes(), &key, &other]),
+            15..18 => {
+                let name = *self.rng.pick(&["SINTERSTORE", "SUNIONSTORE", "SDIFFSTORE"]);
+                command(&[name.as_bytes(), &key, &other, &third])
+            }
+            18 => command(&[&b"SINTERCARD"[..], b"2", &key, &other, b"LIMIT", b"2"]),
+            _ => command(&[&b"SPOP"[..], &key, b"1000"]),
+        }
+    }
+
     fn lpos(&mut self, key: &[u8]) -> Command {
         let mut words = command(&[&b"LPOS"[..], key, &self.element()]);
         for (option, low, high) in [("RANK", -4, 4), ("COUNT", 0, 3), ("MAXLEN", 0, 9)] {
@@ -401,7 +479,8 @@ impl Workload {
             }
         }
         words.extend(self.rng.pick(&[None, Some("ASC"), Some("DESC")]).map(|word| word.as_bytes().to_vec()));
-        if self.rng.one_in(2) {
+        // Where several texts to sort by are equal, or missing, a set's members come in any order.
+        if !words.iter().any(|word| word == b"BY") && self.rng.one_in(2) {
             words.push(b"ALPHA".to_vec());
         }
         if self.rng.one_in(4) {

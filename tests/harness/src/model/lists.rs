@@ -243,8 +243,13 @@ impl Model {
                 _ => return refuse(SYNTAX),
             }
         }
-        let mut elements: Vec<Vec<u8>> = self.list(key)?.into_iter().flatten().cloned().collect();
         let sorts = by.is_none_or(|pattern| pattern.contains(&b'*'));
+        let mut elements: Vec<Vec<u8>> = match self.entry(key).map(|entry| &entry.value) {
+            // In no order of its own.
+            Some(Value::Set(_)) if !sorts => return Err(Stop::Unpredictable),
+            Some(Value::Set(members)) => members.iter().cloned().collect(),
+            _ => self.list(key)?.into_iter().flatten().cloned().collect(),
+        };
         let mut failure = None;
         if sorts {
             let mut weighed = Vec::new();

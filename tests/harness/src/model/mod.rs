@@ -1,6 +1,6 @@
 //! What the commands should do: an obvious, slow model over ordered maps, with every reply.
 //!
-//! The model knows the string, bitmap, list, generic and database commands. It is itself checked against `redis-server` by
+//! The model knows the string, bitmap, list, hash, set, generic and database commands. It is itself checked against `redis-server` by
 //! `tests/model.rs`, so that an agreement of server and model means something. Where a reply cannot be known (which
 //! of two deadlines a few milliseconds apart is later, how a long double prints) it says so, and the caller leaves
 //! that command out.
@@ -11,11 +11,12 @@ mod bits;
 mod expiry;
 mod keys;
 mod lists;
+mod members;
 mod strings;
 
 use crate::Command;
 use crate::resp::Frame;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How many databases there are, as in the servers' defaults.
 pub const DATABASES: usize = 16;
@@ -35,8 +36,10 @@ pub enum Expected {
         /// The greatest difference.
         slack: i64,
     },
-    /// An array of these in any order.
+    /// An array or a set of these in any order.
     AnyOrder(Vec<Frame>),
+    /// A map of these pairs in any order; in RESP2 an array.
+    Pairs(Vec<(Frame, Frame)>),
     /// One of these.
     OneOf(Vec<Frame>),
 }
@@ -50,9 +53,21 @@ impl Expected {
                 reply.integer().is_some_and(|n| n.abs_diff(*value) <= slack.unsigned_abs())
             }
             Expected::AnyOrder(frames) => match reply {
-                Frame::Array(items) => sorted(items) == sorted(frames),
+                Frame::Array(items) | Frame::Set(items) => sorted(items) == sorted(frames),
                 _ => false,
             },
+            Expected::Pairs(pairs) => {
+                let joined = |(name, value): &(Frame, Frame)| Frame::Array(vec![name.clone(), value.clone()]);
+                let expected: Vec<Frame> = pairs.iter().map(joined).collect();
+                match reply {
+                    Frame::Map(found) => sorted(&found.iter().map(joined).collect::<Vec<_>>()) == sorted(&expected),
+                    Frame::Array(found) => {
+                        let found: Vec<Frame> = found.chunks(2).map(|pair| Frame::Array(pair.to_vec())).collect();
+                        sorted(&found) == sorted(&expected)
+                    }
+                    _ => false,
+                }
+            }
             Expected::OneOf(frames) => frames.contains(reply),
         }
     }
@@ -110,6 +125,10 @@ pub enum Value {
     Text(Vec<u8>),
     /// A list, never empty.
     List(VecDeque<Vec<u8>>),
+    /// A hash, never empty.
+    Hash(BTreeMap<Vec<u8>, Vec<u8>>),
+    /// A set, never empty.
+    Set(BTreeSet<Vec<u8>>),
 }
 
 impl Value {
@@ -118,6 +137,8 @@ impl Value {
         match self {
             Value::Text(_) => "string",
             Value::List(_) => "list",
+            Value::Hash(_) => "hash",
+            Value::Set(_) => "set",
         }
     }
 
@@ -125,7 +146,7 @@ impl Value {
     pub fn text(&self) -> Option<&[u8]> {
         match self {
             Value::Text(text) => Some(text),
-            Value::List(_) => None,
+            _ => None,
         }
     }
 
@@ -134,6 +155,11 @@ impl Value {
         match self {
             Value::Text(text) => text.clone(),
             Value::List(elements) => flattened(self.kind(), elements.iter().map(Vec::as_slice)),
+            Value::Hash(fields) => {
+                let parts = fields.iter().flat_map(|(field, value)| [field.as_slice(), value.as_slice()]);
+                flattened(self.kind(), parts)
+            }
+            Value::Set(members) => flattened(self.kind(), members.iter().map(Vec::as_slice)),
         }
     }
 }
@@ -283,6 +309,34 @@ impl Model {
             (b"RPOPLPUSH", [from, to]) => self.lmove(from, to, b"RIGHT", b"LEFT"),
             (b"LMPOP", [count, rest @ ..]) => self.lmpop(count, rest),
             (b"SORT" | b"SORT_RO", [key, options @ ..]) => self.sort(key, options, name.len() == 4),
+
+            (b"HSET" | b"HMSET", [key, pairs @ ..]) if pairs.len() > 1 => self.hset(key, pairs, name.len() == 4),
+            (b"HSETNX", [key, field, value]) => self.hsetnx(key, field, value),
+            (b"HGET", [key, field]) => self.hget(key, field),
+            (b"HMGET", [key, fields @ ..]) if !fields.is_empty() => self.hmget(key, fields),
+            (b"HDEL", [key, fields @ ..]) if !fields.is_empty() => self.hdel(key, fields),
+            (b"HLEN", [key]) => self.hlen(key),
+            (b"HEXISTS", [key, field]) => self.hexists(key, field),
+            (b"HSTRLEN", [key, field]) => self.hstrlen(key, field),
+            (b"HKEYS", [key]) => self.hparts(key, |(field, _)| Frame::bulk(field)),
+            (b"HVALS", [key]) => self.hparts(key, |(_, value)| Frame::bulk(value)),
+            (b"HGETALL", [key]) => self.hgetall(key),
+            (b"HINCRBY", [key, field, by]) => self.hincrby(key, field, by),
+            (b"HINCRBYFLOAT", [key, field, by]) => self.hincrbyfloat(key, field, by),
+
+            (b"SADD", [key, members @ ..]) if !members.is_empty() => self.sadd(key, members),
+            (b"SREM", [key, members @ ..]) if !members.is_empty() => self.srem(key, members),
+            (b"SMOVE", [from, to, member]) => self.smove(from, to, member),
+            (b"SCARD", [key]) => self.scard(key),
+            (b"SISMEMBER", [key, member]) => self.smismember(key, &[member], true),
+            (b"SMISMEMBER", [key, members @ ..]) if !members.is_empty() => self.smismember(key, members, false),
+            (b"SMEMBERS", [key]) => self.set_operation(b'U', &[key]),
+            (b"SINTER" | b"SUNION" | b"SDIFF", keys @ [_, ..]) => self.set_operation(name[1], keys),
+            (b"SINTERSTORE" | b"SUNIONSTORE" | b"SDIFFSTORE", [target, keys @ ..]) if !keys.is_empty() => {
+                self.set_operation_store(name[1], target, keys)
+            }
+            (b"SINTERCARD", [count, rest @ ..]) if !rest.is_empty() => self.sintercard(count, rest),
+            (b"SPOP", [key, count @ ..]) => self.spop(key, count),
 
             (b"SETBIT", [key, offset, bit]) => self.setbit(key, offset, bit),
             (b"GETBIT", [key, offset]) => self.getbit(key, offset),

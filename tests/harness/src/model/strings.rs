@@ -231,7 +231,7 @@ fn parse_expiry(name: &str, options: &[&[u8]], now: i64) -> Result<Expiry, Stop>
 }
 
 /// A decimal number whose arithmetic and printing are exact everywhere: whole quarters below 2^40.
-fn quarters(text: &[u8]) -> Result<f64, Stop> {
+pub(super) fn quarters(text: &[u8]) -> Result<f64, Stop> {
     if plain_integer(text).is_none() && !looks_like_a_number(text) {
         return refuse("ERR value is not a valid float");
     }
