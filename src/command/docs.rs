@@ -18,7 +18,6 @@ const GROUPS: &[(Group, &str)] = &[
     (Group::Transactions, "Transactions"),
     (Group::Bitmap, "Bitmaps"),
     (Group::HyperLogLog, "HyperLogLog"),
-    (Group::List, "Lists"),
     (Group::Scripting, "Scripts and functions"),
     (Group::Server, "Server"),
 ];
@@ -83,6 +82,7 @@ fn keys(keys: KeySpec) -> String {
         KeySpec::Range { first, last: -1, step } => format!("{first}, {}, ...", first + step),
         KeySpec::Range { first, last, .. } => format!("{first} to {last}"),
         KeySpec::Counted { at } => format!("as many as {at} says, after it"),
+        KeySpec::TargetAndCounted { target, at } => format!("{target}; as many as {at} says, after it"),
     }
 }
 

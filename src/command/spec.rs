@@ -94,6 +94,13 @@ pub enum KeySpec {
         /// Position of the count.
         at: usize,
     },
+    /// A key that is written to, and then as [`KeySpec::Counted`].
+    TargetAndCounted {
+        /// Position of the key that is written to.
+        target: usize,
+        /// Position of the count.
+        at: usize,
+    },
 }
 
 impl KeySpec {

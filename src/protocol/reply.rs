@@ -205,6 +205,11 @@ impl<'a> ReplyWriter<'a> {
         }
     }
 
+    /// The text of a floating-point number as a bulk string, in either protocol.
+    pub fn bulk_double(&mut self, value: f64) {
+        self.bulk(number::double(value).as_bytes());
+    }
+
     /// An integer of any size, given by its decimal digits: a bulk string in RESP2.
     pub fn big_number(&mut self, digits: &str) {
         match self.protocol {

@@ -2,7 +2,7 @@
 
 use super::read;
 use crate::command::parse::integer;
-use crate::command::{Arity, CommandError, CommandSpec, Ctx, Group, KeySpec, hash, help, list, set};
+use crate::command::{Arity, CommandError, CommandSpec, Ctx, Group, KeySpec, hash, help, list, set, sorted_set};
 use crate::log::ObjectType;
 use crate::protocol::Args;
 use crate::store::{Entry, StoreError};
@@ -69,6 +69,7 @@ pub(in crate::command) fn encoding_of(ctx: &Ctx<'_>, entry: &Entry<'_>) -> Resul
         return Ok(match entry.kind() {
             ObjectType::List => list::encoding(&view, settings),
             ObjectType::Set => set::encoding(&view, settings),
+            ObjectType::SortedSet => sorted_set::encoding(&view, settings),
             _ => hash::encoding(&view, settings),
         });
     }

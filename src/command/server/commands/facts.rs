@@ -166,6 +166,21 @@ const TABLE: &[Facts] = &[
     facts("unlink", &[uses(&["RM", "delete"])], &["request_policy:multi_shard", "response_policy:agg_sum"]),
     facts("wait", &[], &["request_policy:all_shards", "response_policy:agg_min"]),
     facts("waitaof", &[], &["request_policy:all_shards", "response_policy:agg_min"]),
+    facts("zcard", &[uses(&["RO"])], &[]),
+    facts("zdiffstore", &[uses(&["OW", "update"]), uses(&["RO", "access"])], &[]),
+    facts("zincrby", &[uses(&["RW", "access", "update"])], &[]),
+    facts("zinterstore", &[uses(&["OW", "update"]), uses(&["RO", "access"])], &[]),
+    facts("zmpop", &[uses(&["RW", "access", "delete"])], &[]),
+    facts("zpopmax", &[uses(&["RW", "access", "delete"])], &[]),
+    facts("zpopmin", &[uses(&["RW", "access", "delete"])], &[]),
+    facts("zrandmember", &[], &["nondeterministic_output"]),
+    facts("zrangestore", &[uses(&["OW", "update"]), uses(&["RO", "access"])], &[]),
+    facts("zrem", &[uses(&["RW", "delete"])], &[]),
+    facts("zremrangebylex", &[uses(&["RW", "delete"])], &[]),
+    facts("zremrangebyrank", &[uses(&["RW", "delete"])], &[]),
+    facts("zremrangebyscore", &[uses(&["RW", "delete"])], &[]),
+    facts("zscan", &[], &["nondeterministic_output"]),
+    facts("zunionstore", &[uses(&["OW", "update"]), uses(&["RO", "access"])], &[]),
 ];
 
 #[test]

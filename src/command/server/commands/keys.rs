@@ -51,12 +51,16 @@ fn listed(found: &Found) -> Vec<KeyRange> {
         last: if last < 0 { last as i64 } else { last as i64 - first as i64 },
         step,
     };
+    let uses = facts::of(&found.full_name()).map_or(&[][..], |facts| facts.keys);
     let (first, extent) = match found.spec.keys {
         KeySpec::None => return Vec::new(),
         KeySpec::Range { first, last, step } => (first, extent(first, last, step)),
         KeySpec::Counted { at } => (at, Extent::Counted),
+        KeySpec::TargetAndCounted { target, at } => {
+            return ranges(&[(target, Extent::Range { last: 0, step: 1 }), (at, Extent::Counted)], uses);
+        }
     };
-    match facts::of(&found.full_name()).map_or(&[][..], |facts| facts.keys) {
+    match uses {
         [] => {
             let flags: &[&str] =
                 if found.spec.flags.contains(Flags::WRITE) { &["RW", "update"] } else { &["RO", "access"] };
@@ -83,6 +87,15 @@ fn listed(found: &Found) -> Vec<KeyRange> {
             ]
         }
     }
+}
+
+/// Runs of keys where the first is used in one way, the others in another.
+fn ranges(places: &[(usize, Extent)], uses: &[facts::Use]) -> Vec<KeyRange> {
+    let of = |at: usize| uses.get(at).or(uses.last());
+    let range = |(at, &(first, extent)): (usize, &(usize, Extent))| {
+        of(at).map(|of| KeyRange { flags: of.flags, notes: of.notes, first, extent })
+    };
+    places.iter().enumerate().filter_map(range).collect()
 }
 
 impl KeyRange {

@@ -49,6 +49,7 @@ pub(super) fn info(reply: &mut ReplyWriter<'_>, found: &Found) {
     status_set(reply, &flag_names(spec.flags));
     let (first, last, step) = match spec.keys {
         KeySpec::Range { first, last, step } => (first as i64, last as i64, step as i64),
+        KeySpec::TargetAndCounted { target, .. } => (target as i64, target as i64, 1),
         KeySpec::None | KeySpec::Counted { .. } => (0, 0, 0),
     };
     for position in [first, last, step] {

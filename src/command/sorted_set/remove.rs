@@ -1,0 +1,85 @@
+//! ZREM and the ZREMRANGE commands.
+
+use super::interval::Interval;
+use crate::command::{CommandError, Ctx};
+use crate::log::ObjectType;
+use crate::protocol::Args;
+use crate::store::{Element, Key, StoreError, Txn, View};
+use std::ops::Range;
+
+/// `ZREM key member [member ...]`
+pub fn zrem(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let key = ctx.key(args.at(1));
+    let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
+    let mut set = txn.edit(key, ObjectType::SortedSet)?;
+    let removed = args.from(2).iter().filter(|member| set.remove(member)).count();
+    set.finish()?;
+    txn.commit()?;
+    ctx.reply.integer(removed as i64);
+    Ok(())
+}
+
+/// `ZREMRANGEBYRANK key start stop`
+pub fn zremrangebyrank(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    remove_interval(ctx, args.at(1), Interval::by_rank(args.at(2), args.at(3))?)
+}
+
+/// `ZREMRANGEBYSCORE key min max`
+pub fn zremrangebyscore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    remove_interval(ctx, args.at(1), Interval::by_score(args.at(2), args.at(3))?)
+}
+
+/// `ZREMRANGEBYLEX key min max`
+pub fn zremrangebylex(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    remove_interval(ctx, args.at(1), Interval::by_name(args.at(2), args.at(3))?)
+}
+
+fn remove_interval(ctx: &mut Ctx<'_>, name: &[u8], interval: Interval<'_>) -> Result<(), CommandError> {
+    let key = ctx.key(name);
+    let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
+    let mut removed = 0;
+    if let Some(view) = txn.view(key, ObjectType::SortedSet)? {
+        let ranks = interval.ranks(&view, false);
+        removed = ranks.len();
+        remove_ranks(&mut txn, key, view, ranks)?;
+    }
+    txn.commit()?;
+    ctx.reply.integer(removed as i64);
+    Ok(())
+}
+
+/// Stages the removal of the members at these ranks.
+///
+/// That is a tombstone for each; or what is left as a new set, when that is less; or, when nothing is left, the key's own tombstone.
+///
+/// # Errors
+/// [`StoreError::OutOfSpace`], [`StoreError::DamagedRecord`].
+pub fn remove_ranks<'a>(
+    txn: &mut Txn<'a>,
+    key: Key<'_>,
+    view: View<'a>,
+    ranks: Range<usize>,
+) -> Result<(), StoreError> {
+    let (len, expire_at) = (view.len(), view.entry().expire_at());
+    if ranks.len() == len {
+        drop(view);
+        return txn.delete(key).map(drop);
+    }
+    if ranks.len() <= len - ranks.len() {
+        let removed: Vec<Element<'a>> = view.iter_from(ranks.start).take(ranks.len()).collect();
+        drop(view);
+        let mut set = txn.edit(key, ObjectType::SortedSet)?;
+        for element in &removed {
+            set.remove(element.name());
+        }
+        return set.finish();
+    }
+    let kept = view.iter_from(0).take(ranks.start).chain(view.iter_from(ranks.end));
+    let kept: Vec<Element<'a>> = kept.collect();
+    drop(view);
+    let mut set = txn.edit_new(key, ObjectType::SortedSet, expire_at);
+    for element in kept {
+        set.add(element.name(), element.value())?;
+    }
+    set.finish()
+}
