@@ -111,6 +111,74 @@ const ROWS: &[(&[&str], &[&str])] = &[
         &["SADD s a b c"],
         &["FLUSHDB", "SADD s a", "MOVE s 1", "SELECT 1", "SADD s b", "SWAPDB 0 1", "SREM s a", "COPY s s DB 2"],
     ),
+    // Lists.
+    (
+        &["RPUSH q a b"],
+        &[
+            "LPUSH q @20a @30b",
+            "RPUSH q @900c",
+            "LPUSHX q d",
+            "RPUSHX q @5e f",
+            "LPUSHX none x",
+            "RPUSH r @9a",
+            "LLEN r",
+        ],
+    ),
+    (
+        &["RPUSH q a b c d e f g", "RPUSH r @20x"],
+        &["LPOP q", "RPOP q 2", "LPOP r", "RPUSH r new", "LMPOP 2 none q LEFT COUNT 2", "LTRIM q 1 -1", "RPOP q 9"],
+    ),
+    (
+        &["RPUSH q a b c b d"],
+        &[
+            "LSET q 1 @40x",
+            "LINSERT q BEFORE c new",
+            "LINSERT q AFTER new @20y",
+            "LREM q 0 b",
+            "LTRIM q 1 2",
+            "LPUSH q @9z",
+        ],
+    ),
+    (
+        &["RPUSH q a b c", "RPUSH r x"],
+        &[
+            "LMOVE q r LEFT RIGHT",
+            "LMOVE q q LEFT RIGHT",
+            "RPOPLPUSH r q",
+            "RPOPLPUSH r q",
+            "RPOPLPUSH q s",
+            "LMOVE s s LEFT LEFT",
+        ],
+    ),
+    (
+        &["RPUSH q 3 1 2", "MSET w1 9 w2 8 w3 7"],
+        &[
+            "SORT q STORE r",
+            "SORT q BY w* GET # GET w* STORE q",
+            "SET r @20a",
+            "SORT q LIMIT 0 0 STORE r",
+            "SORT q ALPHA STORE w1",
+        ],
+    ),
+    (
+        &["RPUSH q @100a @100b @100c @100d", "!seal"],
+        &[
+            "LPOP q",
+            "RPOP q",
+            "!seal",
+            "!clean",
+            "LPUSH q @100e",
+            "LREM q 1 @100b",
+            "!seal",
+            "!clean",
+            "LPOP q 9",
+            "!clean",
+        ],
+    ),
+    (
+        &["RPUSH q a b c", "PEXPIRE q 30"],
+        &["RENAME q r", "COPY r q", "LPOP q | RPUSH q d | LREM q 1 c", "MOVE q 1", "!tick 40", "RPUSH r new", "DEL r"],
+    ),
     // Keys.
     (&["SET a @20a", "SET b @20b", "SET l @2500l"], &["DEL a b", "DEL l none", "SET a @4c", "UNLINK a", "UNLINK none"]),
     (
