@@ -120,6 +120,12 @@ mutants! {
     CommitDropped = "commit-dropped",
     /// Superseded records in parts that were never committed are not counted.
     UncommittedNotCounted = "uncommitted-not-counted",
+    /// A transaction gives its stripes back before its commit is durable.
+    TransactionSeenEarly = "transaction-seen-early",
+    /// Readers do not look whether a transaction was open while they read.
+    TransactionNotNoticed = "transaction-not-noticed",
+    /// A transaction's commands are committed each for itself.
+    TransactionSplit = "transaction-split",
     /// FLUSHDB gives a database the next keyspace id without counting it up.
     KeyspaceIdReused = "keyspace-id-reused",
     /// FLUSHDB changes the databases in DRAM only.

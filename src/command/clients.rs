@@ -7,7 +7,7 @@ use super::table::CommandId;
 use crate::protocol::Protocol;
 use crate::store::Db;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -30,6 +30,8 @@ bitflags::bitflags! {
         const MULTI = 1 << 1;
         /// `b`: waits in a blocking command.
         const BLOCKED = 1 << 2;
+        /// `d`: a watched key has changed, so EXEC will run nothing.
+        const DIRTY = 1 << 7;
         /// `c`: closes once its reply is sent.
         const CLOSING = 1 << 3;
         /// `U`: over the Unix socket.
@@ -44,10 +46,11 @@ bitflags::bitflags! {
 impl ClientFlags {
     /// The letters, `N` when there are none.
     pub fn letters(self) -> String {
-        const LETTERS: [(ClientFlags, char); 7] = [
+        const LETTERS: [(ClientFlags, char); 8] = [
             (ClientFlags::PUBSUB, 'P'),
             (ClientFlags::MULTI, 'x'),
             (ClientFlags::BLOCKED, 'b'),
+            (ClientFlags::DIRTY, 'd'),
             (ClientFlags::CLOSING, 'c'),
             (ClientFlags::UNIX_SOCKET, 'U'),
             (ClientFlags::NO_EVICT, 'e'),
@@ -102,6 +105,8 @@ pub struct Client {
     query_bytes: AtomicU64,
     query_room: AtomicU64,
     output_bytes: AtomicU64,
+    queued: AtomicI64,
+    queued_bytes: AtomicU64,
     signals: AtomicU8,
     waker: Mutex<Option<Waker>>,
 }
@@ -130,6 +135,8 @@ impl Client {
             query_bytes: AtomicU64::new(0),
             query_room: AtomicU64::new(0),
             output_bytes: AtomicU64::new(0),
+            queued: AtomicI64::new(-1),
+            queued_bytes: AtomicU64::new(0),
             signals: AtomicU8::new(0),
             waker: Mutex::default(),
         }
@@ -160,11 +167,19 @@ impl Client {
         ClientFlags::from_bits_truncate(self.flags.load(Relaxed))
     }
 
-    /// Sets or clears a flag. For the client's own thread.
+    /// Sets or clears a flag.
     pub fn set_flag(&self, flag: ClientFlags, on: bool) {
-        let mut flags = self.flags();
-        flags.set(flag, on);
-        self.flags.store(flags.bits(), Relaxed);
+        if on {
+            self.flags.fetch_or(flag.bits(), Relaxed);
+        } else {
+            self.flags.fetch_and(!flag.bits(), Relaxed);
+        }
+    }
+
+    /// Notes how many requests are queued since MULTI, `None` outside of a transaction, and the bytes that they take.
+    pub fn note_transaction(&self, queued: Option<usize>, bytes: usize) {
+        self.queued.store(queued.map_or(-1, |queued| queued as i64), Relaxed);
+        self.queued_bytes.store(bytes as u64, Relaxed);
     }
 
     /// What it says of itself.
@@ -266,6 +281,7 @@ impl Client {
         let output_bytes = self.output_bytes();
         let query_room = self.query_room.load(Relaxed);
         let query_bytes = self.query_bytes();
+        let queued_bytes = self.queued_bytes.load(Relaxed);
         let command = self.last_command().unwrap_or_else(|| "NULL".to_owned());
         let mut line = Vec::with_capacity(320);
         line.extend_from_slice(
@@ -274,17 +290,19 @@ impl Client {
         line.extend_from_slice(&labels.name);
         line.extend_from_slice(
             format!(
-                " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 qbuf={} qbuf-free={} argv-mem=0 multi-mem=0 \
+                " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} \
                  rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={} events=r cmd={} user=default redir=-1 resp={} lib-name=",
                 now_ms.saturating_sub(self.connected_at_ms) / 1000,
                 now_ms.saturating_sub(self.last_active_ms()) / 1000,
                 self.flags().letters(),
                 self.db.load(Relaxed),
+                self.queued.load(Relaxed),
                 query_bytes,
                 query_room,
+                queued_bytes,
                 output_bytes,
                 output_bytes,
-                size_of::<Self>() as u64 + query_bytes + query_room + output_bytes,
+                size_of::<Self>() as u64 + query_bytes + query_room + output_bytes + queued_bytes,
                 command,
                 self.protocol.load(Relaxed),
             )

@@ -3,6 +3,7 @@
 use super::clients::{Client, ClientFlags};
 use super::shared::{Shared, ShutdownRequest};
 use super::stats::WorkerStats;
+use super::transaction::{Queue, Watches};
 use crate::protocol::{Args, Protocol, ReplyWriter};
 use crate::store::{Db, Entry, Key, Store, Worker};
 use crossbeam_epoch::Guard;
@@ -36,6 +37,12 @@ pub struct Session {
     pub authenticated: bool,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
+    /// The requests queued since MULTI.
+    pub multi: Option<Queue>,
+    /// Whether the command that runs now is one of a transaction: it must not wait for anything.
+    pub in_exec: bool,
+    /// The keys that WATCH has named.
+    pub watches: Watches,
     /// How often the command that runs now may still wait for room in a full pool.
     pub room_waits: RoomWaits,
     /// The connection as others see it (its name and the like).
@@ -52,6 +59,11 @@ impl Session {
     pub fn select(&mut self, db: Db) {
         self.db = db;
         self.client.set_db(db);
+    }
+
+    /// DRAM that queued requests take, in bytes.
+    pub fn queued_bytes(&self) -> usize {
+        self.multi.as_ref().map_or(0, Queue::bytes)
     }
 
     /// HELLO. The reply being written goes on in its own protocol until told otherwise.

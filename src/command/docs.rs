@@ -18,6 +18,7 @@ const GROUPS: &[(Group, &str)] = &[
     (Group::Transactions, "Transactions"),
     (Group::Bitmap, "Bitmaps"),
     (Group::HyperLogLog, "HyperLogLog"),
+    (Group::Transactions, "Transactions"),
     (Group::Scripting, "Scripts and functions"),
     (Group::Server, "Server"),
 ];

@@ -36,6 +36,7 @@ mod string;
 mod table;
 #[cfg(test)]
 mod testing;
+mod transaction;
 
 pub use clients::{Client, Clients};
 pub use context::{After, Ctx, ReplyMode, Session};

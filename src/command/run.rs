@@ -63,10 +63,11 @@ pub fn execute_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) 
     ran
 }
 
-/// Whether nothing asks for a look at each command: authentication, recovery, CLIENT PAUSE and REPLY, a slow log of very short times.
+/// Whether nothing asks for a look at each command: authentication, recovery, MULTI, CLIENT PAUSE and REPLY, a slow log of very short times.
 fn may_run_together(ctx: &Ctx<'_>) -> bool {
     ctx.session.authenticated
         && !ctx.loading
+        && ctx.session.multi.is_none()
         && ctx.session.reply_mode == ReplyMode::On
         && ctx.shared.pause.window(ctx.now_ms).is_none()
         && may_sample_time(ctx.shared.settings.slowlog_threshold_us())

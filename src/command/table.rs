@@ -9,6 +9,7 @@
 
 use super::context::RoomWaits;
 use super::server::slowlog;
+use super::transaction;
 use super::{After, CommandError, CommandSpec, Ctx, Flags, PauseScope};
 use crate::protocol::Args;
 use std::time::Instant;
@@ -25,6 +26,7 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     super::geo::COMMANDS,
     super::generic::COMMANDS,
     super::sort::COMMANDS,
+    super::transaction::COMMANDS,
     super::connection::COMMANDS,
     super::config::COMMANDS,
     super::server::info::COMMANDS,
@@ -170,12 +172,17 @@ pub fn by_full_name(name: &[u8]) -> Option<Found> {
 /// The error that has just been written as the reply, so that a transaction can tell.
 pub fn execute(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     match admit(ctx, args) {
-        Ok(found) if is_paused(ctx, found.spec) => {
+        Ok(found) if is_paused(ctx, &found) => {
             ctx.after = After::Postpone;
+            Ok(())
+        }
+        Ok(found) if transaction::is_queued(ctx, &found) => {
+            transaction::queue(ctx, &found, args);
             Ok(())
         }
         Ok(found) => run(ctx, &found, args),
         Err(error) => {
+            let error = transaction::refuse(ctx, args, error);
             ctx.stats.count_error(error.prefix());
             ctx.reply.error(&error.0);
             Err(error)
@@ -186,11 +193,37 @@ pub fn execute(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 /// Runs a command that [`admit`] has let in, taking back what it wrote if it fails.
 fn run(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<(), CommandError> {
     let mark = ctx.reply.mark();
-    let stats = ctx.stats;
-    let counters = stats.command(found.id);
+    let outcome = call(ctx, found, args);
+    if outcome.as_ref().is_err_and(|error| *error == CommandError::OUT_OF_SPACE)
+        && (ctx.may_wait_for_room(args) || ctx.may_evict_for_room(found.spec, args))
+    {
+        ctx.after = After::MakeRoom { frees: !found.spec.flags.contains(Flags::DENYOOM) };
+    }
+    if ctx.after.runs_again() {
+        ctx.reply.truncate(mark);
+        return Ok(());
+    }
+    ctx.session.room_waits = RoomWaits::default();
+    settle(ctx, found, mark, outcome)
+}
+
+/// Runs a command of a transaction, which waits for nothing.
+///
+/// # Errors
+/// The error that has just been written as the reply.
+pub(super) fn run_within(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<(), CommandError> {
+    let mark = ctx.reply.mark();
+    let outcome = call(ctx, found, args);
+    settle(ctx, found, mark, outcome)
+}
+
+/// Calls a command's handler, taking its time where that is to be known.
+#[inline]
+fn call(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<(), CommandError> {
+    let counters = ctx.stats.command(found.id);
     ctx.session.client.set_last_command(found.id);
     let weight = timing_weight(counters.calls.get(), found.spec.flags, ctx.shared.settings.slowlog_threshold_us());
-    let outcome = if weight == 0 {
+    if weight == 0 {
         (found.spec.run)(ctx, args)
     } else {
         let started = Instant::now();
@@ -199,15 +232,19 @@ fn run(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<(), CommandEr
         counters.nanos.add(elapsed.as_nanos() as u64 * weight);
         slowlog::note(ctx, found, args, elapsed);
         outcome
-    };
-    if outcome.as_ref().is_err_and(|error| *error == CommandError::OUT_OF_SPACE)
-        && (ctx.may_wait_for_room(args) || ctx.may_evict_for_room(found.spec, args))
-    {
-        ctx.reply.truncate(mark);
-        ctx.after = After::MakeRoom { frees: !found.spec.flags.contains(Flags::DENYOOM) };
-        return Ok(());
     }
-    ctx.session.room_waits = RoomWaits::default();
+}
+
+/// Counts a command that has run; in the place of what it wrote comes its error, if it failed.
+#[inline]
+fn settle(
+    ctx: &mut Ctx<'_>,
+    found: &Found,
+    mark: usize,
+    outcome: Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let stats = ctx.stats;
+    let counters = stats.command(found.id);
     counters.calls.add(1);
     stats.commands_processed.add(1);
     if let Err(error) = &outcome {
@@ -254,13 +291,15 @@ pub(super) fn may_sample_time(slowlog_threshold_us: i64) -> bool {
 #[inline]
 fn admit(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Found, CommandError> {
     let found = resolve(args)?;
-    let flags = found.spec.flags;
+    let flags = transaction::flags_of(ctx, &found);
     let refusal = if !found.spec.arity.accepts(args.len()) {
         CommandError::arity(&found.full_name())
     } else if !ctx.session.authenticated && !flags.contains(Flags::NO_AUTH) {
         CommandError::fixed("NOAUTH Authentication required.")
     } else if ctx.loading && !flags.contains(Flags::LOADING) {
         CommandError::fixed("LOADING Redis is loading the dataset in memory")
+    } else if flags.contains(Flags::NO_MULTI) && transaction::is_queued(ctx, &found) {
+        CommandError::fixed("ERR Command not allowed inside a transaction")
     } else if flags.contains(Flags::DENYOOM) && !ctx.has_room() {
         CommandError::OUT_OF_SPACE
     } else {
@@ -272,11 +311,10 @@ fn admit(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Found, CommandError> {
 
 /// Whether CLIENT PAUSE holds the command back.
 #[inline]
-fn is_paused(ctx: &Ctx<'_>, spec: &CommandSpec) -> bool {
-    ctx.shared
-        .pause
-        .window(ctx.now_ms)
-        .is_some_and(|window| window.scope == PauseScope::All || spec.flags.contains(Flags::WRITE))
+fn is_paused(ctx: &Ctx<'_>, found: &Found) -> bool {
+    ctx.shared.pause.window(ctx.now_ms).is_some_and(|window| {
+        window.scope == PauseScope::All || transaction::flags_of(ctx, found).contains(Flags::WRITE)
+    })
 }
 
 /// What a container's own handler is when it does nothing without a subcommand. Never reached: arity asks for a subcommand,

@@ -299,7 +299,7 @@ impl Connection {
         let stats = state.shared.stats.worker(state.index);
         stats.net_input_bytes.add(read_bytes as u64);
         stats.reads_processed.add(1);
-        if self.requests.buffer.len() > self.shared.settings.query_limit_bytes() {
+        if self.requests.buffer.len() + self.session.queued_bytes() > self.shared.settings.query_limit_bytes() {
             tracing::warn!(client = self.session.id, "closing a client that sent more than client-query-buffer-limit");
             stats.query_limit_disconnections.add(1);
             return Poll::Ready(Err(Ended));

@@ -52,17 +52,24 @@ impl Txn<'_> {
     /// As [`Txn::commit`]. Parts that were written before room ran out are left behind as garbage.
     #[cold]
     pub(super) fn commit_in_parts(&mut self, urgency: Urgency) -> Result<(), StoreError> {
-        let mut atom = Atom::new(self.store.new_object());
-        let placed = match self.append_parts(urgency, &mut atom) {
+        // Within a transaction they are parts of that one.
+        let within = self.worker.atom.take();
+        let is_within = within.is_some();
+        let mut atom = within.unwrap_or_else(|| Atom::new(self.store.new_object()));
+        let result = self.append_parts(urgency, &mut atom);
+        match &result {
+            _ if is_within => self.worker.atom = Some(atom),
+            Ok(_) => self.worker.writer.commit_atom(&self.store.pool, atom),
+            Err(_) => self.worker.writer.abandon_atom(atom),
+        }
+        // From here on a crash finds all of it, unless it is within a transaction.
+        let placed = match result {
             Ok(placed) => placed,
             Err((written, error)) => {
-                self.worker.writer.abandon_atom(atom);
                 self.count_abandoned(&written);
                 return Err(error);
             }
         };
-        self.worker.writer.commit_atom(&self.store.pool, atom);
-        // From here on a crash finds all of it.
         for offset in self.worker.offsets() {
             let behind = placed.partition_point(|(piece, _)| piece.start <= *offset);
             let (piece, at) = &placed[behind - 1];

@@ -61,8 +61,9 @@ impl Store {
         let retired: Vec<_> = used.iter().zip(fresh).map(|(&db, id)| table.replace(db, Keyspace::new(id))).collect();
         // First, so that who does not find a keyspace in the table finds it there.
         self.lock_retired().extend(retired);
-        self.table.replace(table, &guard);
-        used.iter().for_each(|&db| self.changes.tell_database(db));
+        let before = self.table.load(&guard);
+        self.table.replace(table.clone(), &guard);
+        used.iter().for_each(|&db| self.tell_of_database(db, before, &table, &guard));
         self.wake_cleaner();
     }
 
@@ -82,8 +83,9 @@ impl Store {
             self.pool.update_superblock(|superblock| superblock.keyspaces.swap(a as usize, b as usize));
         }
         table.swap(a, b);
-        self.table.replace(table, &guard);
-        [a, b].into_iter().for_each(|db| self.changes.tell_database(db));
+        let before = self.table.load(&guard);
+        self.table.replace(table.clone(), &guard);
+        [a, b].into_iter().for_each(|db| self.tell_of_database(db, before, &table, &guard));
         Ok(())
     }
 

@@ -119,7 +119,7 @@ pub struct StoreInfo {
 impl Store {
     /// Number of keys, expired ones that are not yet removed included: DBSIZE.
     pub fn len(&self, db: Db) -> u64 {
-        self.table.load(&crossbeam_epoch::pin()).get(db).len()
+        self.stripes.beside_transactions(|| self.table.load(&crossbeam_epoch::pin()).get(db).len())
     }
 
     /// Whether a database has no key.

@@ -1,6 +1,7 @@
 //! Writing long strings: their chunks before the batch that makes them a value, or within it.
 
 use super::objects::{ChunkTable, chunk_after, chunk_key, chunk_record, chunks_of, overlay};
+use super::stripes::in_transaction;
 use super::txn::{Txn, Worker};
 use super::{Entry, Key, Store, StoreError, StrValue};
 use crate::base::LogAddr;
@@ -48,7 +49,8 @@ impl Store {
         if value.len() <= self.inline_max() {
             return Ok(NewValue(Prepared::Inline(value)));
         }
-        let _appending = self.appending.read().unwrap_or_else(PoisonError::into_inner);
+        // A transaction's stripes hold off a reload; one that waits for them holds this.
+        let _appending = (!in_transaction()).then(|| self.appending.read().unwrap_or_else(PoisonError::into_inner));
         self.prepare_long(worker, value)
     }
 

@@ -30,6 +30,7 @@ mod read;
 mod rebuild;
 mod salvage;
 mod stripes;
+mod transaction;
 mod txn;
 
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub use maintenance::Maintenance;
 pub use open::StoreOptions;
 pub use read::RUN;
 pub use salvage::{SalvageError, SalvageReport, salvage, salvage_pool};
+pub use transaction::{KeyState, Touches, Transaction};
 pub use txn::{Txn, Worker};
 
 use crate::base::sync::atomic::AtomicU32;

@@ -2,6 +2,7 @@
 
 use super::access::access_hash;
 use super::keyspaces::{DbTable, Keyspace};
+use super::stripes::in_transaction;
 use super::{Db, Entry, Key, Store, StoreError, View};
 use crate::base::LogAddr;
 use crate::log::{Kind, ObjectType, Record, RecordError, try_record_at};
@@ -37,7 +38,33 @@ impl Store {
     #[inline]
     fn look<'g>(&'g self, key: Key<'_>, hash: u64, now_ms: u64, guard: &'g Guard) -> Option<Entry<'g>> {
         self.stripes.before_reading(self.stripes.number(hash));
-        self.in_one_table(guard, |table| self.entry(table, key, hash, now_ms, guard))
+        let read = || self.in_one_table(guard, |table| self.entry(table, key, hash, now_ms, guard));
+        match self.stripes.without_transaction(read) {
+            Some(found) => found,
+            None => self.look_beside_transactions(key, hash, now_ms, guard),
+        }
+    }
+
+    /// As [`Store::look`], while a transaction is open: perhaps on the key's stripe, perhaps elsewhere.
+    #[cold]
+    fn look_beside_transactions<'g>(
+        &'g self,
+        key: Key<'_>,
+        hash: u64,
+        now_ms: u64,
+        guard: &'g Guard,
+    ) -> Option<Entry<'g>> {
+        let number = self.stripes.number(hash);
+        let mut sequences = Vec::with_capacity(1);
+        for _ in 0..OPTIMISTIC_TRIES {
+            self.stripes.at(number).wait_for_publisher();
+            let read = || self.in_one_table(guard, |table| self.entry(table, key, hash, now_ms, guard));
+            if let Some(found) = self.stripes.at_one_moment(&[number], &mut sequences, read) {
+                return found;
+            }
+        }
+        let _held = self.stripes.at(number).lock();
+        self.entry_held(self.table.load(guard), key, hash, self.expiry_time(now_ms), guard)
     }
 
     /// A key of `db` was used. Not told by its entry, which would have to be kept in memory for this.
@@ -196,6 +223,10 @@ impl Store {
     /// for with the stripes held, or between two looks at their counters.
     #[inline]
     pub(super) fn expiry_time(&self, now_ms: u64) -> u64 {
+        // A transaction has asked when it began, and its time stands still.
+        if in_transaction() {
+            return now_ms;
+        }
         // Acquire: pairs with the store in `mark_clock`.
         now_ms.max(self.clock_floor_ms.load(Ordering::Acquire))
     }
@@ -367,10 +398,9 @@ impl Store {
         guard: &'g Guard,
         emit: &mut dyn FnMut(Entry<'g>),
     ) -> u64 {
-        self.stripes.wait_for_publishers();
         // Shown only once it is sure that they were keys of this database.
         let mut entries = Vec::new();
-        let next = self.in_one_table(guard, |table| {
+        let mut step = |table: &'g DbTable| {
             entries.clear();
             let Some(index) = table.get(db).index() else { return 0 };
             index.scan(cursor, guard, |addr| {
@@ -387,6 +417,10 @@ impl Store {
                 // The name of a damaged one is not known.
                 entries.extend(entry.filter(|entry| !entry.damaged));
             })
+        };
+        let next = self.stripes.beside_transactions(|| {
+            self.stripes.wait_for_publishers();
+            self.in_one_table(guard, &mut step)
         });
         entries.into_iter().for_each(emit);
         next
@@ -396,7 +430,7 @@ impl Store {
     pub fn random<'g>(&'g self, db: Db, now_ms: u64, guard: &'g Guard) -> Option<Entry<'g>> {
         // Expired keys that are not removed yet are passed over, but not for ever.
         const TRIES: usize = 100;
-        self.in_one_table(guard, |table| {
+        let look = |table: &'g DbTable| {
             let index = table.get(db).index()?;
             for _ in 0..TRIES {
                 let addr = index.random(&mut self.random_source(), guard)?;
@@ -406,7 +440,8 @@ impl Store {
                 }
             }
             None
-        })
+        };
+        self.stripes.beside_transactions(|| self.in_one_table(guard, look))
     }
 
     /// A generator of its own for each call, seeded by the system.

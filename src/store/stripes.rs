@@ -9,9 +9,14 @@
 //!   and then publish during the reads would go unnoticed.)
 //! - A writer of several keys does so with all its stripes at once, and [`Stripes::exclusive`] tells meanwhile, at the cost of one shared load,
 //!   that there is such a writer. Then readers of one key wait for an even counter, too, so nobody sees half of such a write.
+//! - A transaction of several commands *takes* its stripes ([`Stripes::take`]): they are its own until it gives them back, and all that time it counts
+//!   as a writer of several keys that publishes. What it publishes meanwhile may never come to count. So readers look, after they have read, whether a
+//!   transaction was open while they did ([`Stripes::without_transaction`]).
 
+use crate::base::mutant::{self, Mutant};
 use crate::base::sync::atomic::{AtomicU64, Ordering, fence};
-use crate::base::sync::{Mutex, MutexGuard, PoisonError, TryLockError, yield_now};
+use crate::base::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError, pause, yield_now};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 /// When a key expires, in Unix milliseconds, and which: keyspace id and hash.
@@ -24,6 +29,19 @@ pub struct StripeData {
     pub version: u64,
     /// The keys with an expiry.
     pub deadlines: BTreeSet<Deadline>,
+    /// The transaction that has taken the stripe; 0 for none.
+    owner: u64,
+}
+
+thread_local! {
+    /// The transaction that this thread is in; 0 for none.
+    static CURRENT: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Whether this thread is in a transaction that has taken its stripes.
+#[inline]
+pub fn in_transaction() -> bool {
+    CURRENT.get() != 0
 }
 
 /// A deadline later than all.
@@ -48,23 +66,39 @@ impl Default for Stripe {
 pub type Held<'a> = MutexGuard<'a, StripeData>;
 
 impl Stripe {
-    /// Locks the stripe: spins a little, then parks.
+    /// Locks the stripe: spins a little, then parks. Waits while a transaction of another thread has taken it.
     ///
     /// A panic while it was held is no reason to refuse it later: whatever can panic does so before anything is published.
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> Held<'_> {
-        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+        let held = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.owner == 0 { held } else { self.lock_taken(held) }
+    }
+
+    #[cold]
+    #[track_caller]
+    fn lock_taken<'a>(&'a self, mut held: Held<'a>) -> Held<'a> {
+        let mut turn = 0;
+        // Ends: a transaction waits for nobody once it has its stripes, and gives them back.
+        while held.owner != 0 && held.owner != CURRENT.get() {
+            drop(held);
+            wait_a_little(turn);
+            turn += 1;
+            held = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        }
+        held
     }
 
     /// Locks the stripe if it is free.
     #[track_caller]
     pub fn try_lock(&self) -> Option<Held<'_>> {
-        match self.data.try_lock() {
-            Ok(held) => Some(held),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        let held = match self.data.try_lock() {
+            Ok(held) => held,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        (held.owner == 0 || held.owner == CURRENT.get()).then_some(held)
     }
 
     /// The sequence counter.
@@ -82,9 +116,18 @@ impl Stripe {
         self.sequence.store(next, Ordering::Release);
     }
 
+    /// Whether the counter is odd already, as the stripe was taken by the transaction that this thread is in. The stripe is held.
+    #[inline]
+    fn is_taken(&self) -> bool {
+        self.sequence.load(Ordering::Relaxed) % 2 == 1
+    }
+
     /// Runs `publish`, which changes one key of this stripe. The stripe is held.
     #[inline]
     pub fn publishing_one<R>(&self, publish: impl FnOnce() -> R) -> R {
+        if self.is_taken() {
+            return publish();
+        }
         self.step();
         // A reader that sees the word published now sees the odd counter too: the index stores its words with Release.
         let result = publish();
@@ -95,9 +138,11 @@ impl Stripe {
     /// Waits until nobody is publishing here.
     #[inline]
     pub fn wait_for_publisher(&self) {
+        let mut turn = 0;
         // Ends: a publisher works without waiting for anyone.
         while self.sequence() % 2 == 1 {
-            yield_now();
+            wait_a_little(turn);
+            turn += 1;
         }
     }
 
@@ -154,12 +199,37 @@ pub struct Stripes {
     stripes: Box<[Stripe]>,
     /// Low 32 bits: writers of several keys that are publishing now; high 32 bits: how many ever began.
     exclusive: AtomicU64,
+    /// The same of transactions that have taken stripes.
+    transactions: AtomicU64,
+    /// Held shared by transactions, exclusively by readers of whole databases that transactions have disturbed too often.
+    gate: RwLock<()>,
 }
+
+/// Waits a little, longer the more turns there were.
+#[track_caller]
+pub fn wait_a_little(turn: u32) {
+    /// Turns after which it is a transaction of many commands that is waited for.
+    const LONG: u32 = 100;
+    if turn < LONG || !pause() {
+        yield_now();
+    }
+}
+
+/// In a word of [`Stripes`]: one more has begun, and is at work.
+const BEGUN: u64 = (1 << 32) | 1;
+
+/// Tries to read while no transaction is open before new ones are held off.
+const TRIES: usize = 16;
 
 impl Stripes {
     /// `count` stripes, a power of two.
     pub fn new(count: u32) -> Self {
-        Self { stripes: (0..count).map(|_| Stripe::default()).collect(), exclusive: AtomicU64::new(0) }
+        Self {
+            stripes: (0..count).map(|_| Stripe::default()).collect(),
+            exclusive: AtomicU64::new(0),
+            transactions: AtomicU64::new(0),
+            gate: RwLock::new(()),
+        }
     }
 
     /// The number of the stripe that keys of this hash belong to.
@@ -202,7 +272,7 @@ impl Stripes {
     /// there is none.
     #[inline]
     pub fn before_reading(&self, number: u32) {
-        if self.exclusive().1 {
+        if self.exclusive().1 && !in_transaction() {
             self.at(number).wait_for_publisher();
         }
     }
@@ -212,15 +282,69 @@ impl Stripes {
     pub fn undisturbed<R>(&self, read: impl FnOnce() -> R) -> Option<R> {
         let before = self.exclusive();
         if before.1 {
-            return None;
+            return in_transaction().then(read);
         }
         let found = read();
         (self.exclusive() == before).then_some(found)
     }
 
+    /// What `read` finds, unless a transaction was open meanwhile, of which it may have seen what will never come to count. Two shared loads. Within a
+    /// transaction it is what that one has made.
+    #[inline]
+    pub fn without_transaction<R>(&self, read: impl FnOnce() -> R) -> Option<R> {
+        // Acquire, both: pairs with `take`. Whoever saw something that a transaction has published sees its mark.
+        let before = self.transactions.load(Ordering::Acquire);
+        if mutant::active(Mutant::TransactionNotNoticed) {
+            return Some(read());
+        }
+        if before as u32 != 0 {
+            return in_transaction().then(read);
+        }
+        let found = read();
+        (self.transactions.load(Ordering::Acquire) == before).then_some(found)
+    }
+
+    /// As [`Stripes::without_transaction`], as often as it takes: for readers of more than a few keys. `read` may take stripes.
+    pub fn beside_transactions<R>(&self, mut read: impl FnMut() -> R) -> R {
+        for turn in 0..TRIES {
+            if let Some(found) = self.without_transaction(&mut read) {
+                return found;
+            }
+            wait_a_little(turn as u32);
+        }
+        let _held_off = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        read()
+    }
+
+    /// Takes the stripes `numbers`, of which there may be none, for a transaction of this thread: until what is returned is dropped nobody else locks
+    /// them, whoever reads their keys waits, and whatever locks them on this thread does not. A thread is in one transaction at a time, and holds no
+    /// stripe when it begins one.
+    #[track_caller]
+    pub fn take(&self, mut numbers: Vec<u32>) -> Taken<'_> {
+        static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        assert!(!in_transaction(), "a thread is in one transaction at a time");
+        let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let owner = 1 + LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        numbers.sort_unstable();
+        numbers.dedup();
+        for &number in &numbers {
+            self.at(number).lock().owner = owner;
+        }
+        self.exclusive.fetch_add(BEGUN, Ordering::AcqRel);
+        self.transactions.fetch_add(BEGUN, Ordering::AcqRel);
+        numbers.iter().for_each(|&number| self.at(number).step());
+        // The marks are there before any word changes, for every observer.
+        fence(Ordering::SeqCst);
+        CURRENT.set(owner);
+        Taken { stripes: self, numbers, _gate: gate }
+    }
+
     /// What `read` finds, if all that it looks at on the stripes `numbers` was so at one moment: if nobody published there meanwhile. `sequences` is
     /// scratch.
     pub fn at_one_moment<R>(&self, numbers: &[u32], sequences: &mut Vec<u64>, read: impl FnOnce() -> R) -> Option<R> {
+        if in_transaction() {
+            return Some(read());
+        }
         sequences.clear();
         sequences.extend(numbers.iter().map(|&number| self.at(number).sequence()));
         if sequences.iter().any(|sequence| sequence % 2 == 1) {
@@ -238,14 +362,17 @@ impl Stripes {
     /// at. One shared load when there is none.
     #[inline]
     pub fn wait_for_publishers(&self) {
-        if self.exclusive().1 {
+        if self.exclusive().1 && !in_transaction() {
             self.stripes.iter().for_each(Stripe::wait_for_publisher);
         }
     }
 
     /// Runs `publish` while readers wait on all of `numbers`, which the caller holds.
     pub fn publishing_many(&self, numbers: impl Iterator<Item = u32> + Clone, publish: impl FnOnce()) {
-        self.exclusive.fetch_add((1 << 32) | 1, Ordering::AcqRel);
+        if in_transaction() {
+            return publish();
+        }
+        self.exclusive.fetch_add(BEGUN, Ordering::AcqRel);
         for number in numbers.clone() {
             self.at(number).step();
         }
@@ -256,6 +383,28 @@ impl Stripes {
             self.at(number).step();
         }
         self.exclusive.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Stripes that a transaction has taken. Dropping it gives them back: everything that it has published must be durable by then.
+pub struct Taken<'a> {
+    stripes: &'a Stripes,
+    numbers: Vec<u32>,
+    _gate: RwLockReadGuard<'a, ()>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let Stripes { exclusive, transactions, .. } = self.stripes;
+        for &number in &self.numbers {
+            let stripe = self.stripes.at(number);
+            let mut held = stripe.lock();
+            stripe.step();
+            held.owner = 0;
+        }
+        CURRENT.set(0);
+        transactions.fetch_sub(1, Ordering::AcqRel);
+        exclusive.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -11,7 +11,7 @@ use super::long_strings::{NewValue, ObjectChange, Prepared};
 use super::stripes::Held;
 use super::{Change, Db, Entry, Key, Store, StoreError};
 use crate::base::mutant::{self, Mutant};
-use crate::log::{AppendError, BatchBuilder, Kind, NewRecord, Record, Writer, record_at, try_record_at};
+use crate::log::{AppendError, Atom, BatchBuilder, Kind, NewRecord, Record, Writer, record_at, try_record_at};
 use crate::pool::Urgency;
 use crossbeam_epoch::Guard;
 use std::cell::Cell;
@@ -29,6 +29,8 @@ pub struct Worker {
     /// Names of keys whose collections change.
     pub(super) names: Vec<u8>,
     pub(super) evictor: Evictor,
+    /// What the transaction of several commands writes that this thread is in the middle of.
+    pub(super) atom: Option<Atom>,
     /// Whether this thread's commands leave the access clocks of keys that there are alone: CLIENT NO-TOUCH.
     pub no_touch: bool,
 }
@@ -298,7 +300,7 @@ impl<'a> Txn<'a> {
         }
         let urgency = if self.frees { Urgency::Frees } else { Urgency::Normal };
         // Before this returns a crash finds all of the batch or none of it, and nobody has seen any of it.
-        let at = match self.worker.writer.commit(&self.store.pool, &mut self.worker.batch, urgency) {
+        let at = match self.append(urgency) {
             Err(AppendError::TooLarge { .. }) => self.commit_in_parts(urgency).map(|()| 0)?,
             committed => committed?,
         };
@@ -308,6 +310,16 @@ impl<'a> Txn<'a> {
             self.store.pool.region().fence();
         }
         Ok(())
+    }
+
+    /// Appends the batch: as a part of the transaction that this thread is in, if that is an atom of several.
+    #[inline]
+    fn append(&mut self, urgency: Urgency) -> Result<u64, AppendError> {
+        let Worker { writer, batch, atom, .. } = &mut *self.worker;
+        match atom {
+            None => writer.commit(&self.store.pool, batch, urgency),
+            Some(atom) => writer.commit_part(&self.store.pool, batch, urgency, atom),
+        }
     }
 
     /// Commits what is staged so far for itself: a defect.

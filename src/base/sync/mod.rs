@@ -26,6 +26,19 @@ pub use std::thread::yield_now;
 
 pub use std::sync::{PoisonError, TryLockError};
 
+/// Sleeps for a moment, for who has spun for long. `false` where time is not to pass: under a scheduler or under loom.
+#[cfg(not(any(feature = "mutants", feature = "loom")))]
+pub fn pause() -> bool {
+    std::thread::sleep(std::time::Duration::from_micros(50));
+    true
+}
+
+/// Sleeps for a moment, for who has spun for long. `false` where time is not to pass: under a scheduler or under loom.
+#[cfg(any(feature = "mutants", feature = "loom"))]
+pub fn pause() -> bool {
+    false
+}
+
 /// A place where another thread may go on, in the crash explorer's build; nothing elsewhere.
 #[cfg(not(feature = "mutants"))]
 #[inline(always)]

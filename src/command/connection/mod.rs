@@ -7,7 +7,7 @@ mod hello;
 mod kill;
 
 use super::context::ReplyMode;
-use super::{After, CommandError, CommandSpec, Ctx, Group, parse};
+use super::{After, CommandError, CommandSpec, Ctx, Group, parse, transaction};
 use super::{Arity, Flags, KeySpec};
 use crate::protocol::{Args, Protocol};
 
@@ -119,6 +119,7 @@ fn select(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 }
 
 fn reset(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    transaction::leave(ctx);
     ctx.session.select(0);
     ctx.session.speak(Protocol::Resp2);
     ctx.reply.set_protocol(Protocol::Resp2);

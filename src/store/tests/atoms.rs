@@ -47,7 +47,7 @@ fn has_all(store: &Store, salt: u8) -> bool {
 }
 
 /// The store as it would be recovered from what is in the pool up to now.
-fn recovered(store: &Store) -> Store {
+pub(super) fn recovered(store: &Store) -> Store {
     let region = store.pool.region();
     let image = region.read(0, region.len()).expect("readable").to_vec();
     let region = crate::persist::Region::from_image(&image, &RegionOptions::default()).expect("memory");

@@ -4,13 +4,14 @@ use super::*;
 use crate::persist::RegionOptions;
 use crate::pool::PoolOptions;
 use crate::recovery::Progress;
-use crossbeam_epoch::pin;
+use crossbeam_epoch::{Guard, pin};
 use std::path::Path;
 use std::time::Duration;
 
 mod atoms;
 mod cleaning;
 mod collections;
+mod transactions;
 
 const NOW: u64 = 1_000_000;
 
