@@ -48,6 +48,7 @@ pub use maintenance::Maintenance;
 pub use open::StoreOptions;
 pub use read::RUN;
 pub use salvage::{SalvageError, SalvageReport, salvage, salvage_pool};
+pub use stripes::in_transaction;
 pub use transaction::{KeyState, Touches, Transaction};
 pub use txn::{Txn, Worker};
 

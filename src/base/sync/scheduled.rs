@@ -215,6 +215,14 @@ impl<T> Mutex<T> {
             }
         }
     }
+
+    /// The value, for the only owner of the lock.
+    ///
+    /// # Errors
+    /// As of `std`.
+    pub fn into_inner(self) -> LockResult<T> {
+        self.0.into_inner()
+    }
 }
 
 /// As `std::sync::RwLock`.

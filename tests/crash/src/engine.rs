@@ -44,6 +44,8 @@ impl Driver {
     /// A new connection: database 0.
     pub fn reconnect(&mut self) {
         self.direct.session.select(0);
+        self.direct.session.multi = None;
+        self.direct.session.watches.clear();
     }
 
     /// The database that the session has selected.

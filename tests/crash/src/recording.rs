@@ -12,7 +12,7 @@ use crate::state::{Name, State};
 use crate::violation::Level;
 use crate::workload::{Action, Start, Step, Workload};
 use fencepost::command::{Flags, KeySpec, find};
-use fencepost::store::Store;
+use fencepost::store::{Store, in_transaction};
 use pmem_emulation::{Call, Event, EventKind, Hook, Note, Recorder, RecorderOptions, Trace};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -65,6 +65,10 @@ impl Probe {
     }
 
     fn look(&self, call: Call<'_>) {
+        // Others wait until the transaction is over; this thread would see what it does.
+        if in_transaction() {
+            return;
+        }
         let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some((expected, now_ms)), Some(store)) = (&*expected, self.store.get().and_then(Weak::upgrade)) {
             let seen = State::of(&store);

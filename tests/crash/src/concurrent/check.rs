@@ -21,7 +21,7 @@
 
 use super::history::{Call, Contents, KeyId, Touches, show_contents};
 use fencepost_harness::model::Model;
-use fencepost_harness::{Command, command};
+use fencepost_harness::{Command, Frame, command};
 use std::collections::{BTreeMap, HashSet};
 
 /// Contents, and the time they were read at.
@@ -269,13 +269,25 @@ impl<'a> Search<'a> {
         next.select_database(call.db);
         // What the command sets for so long, it sets from when it began.
         let now_ms = call.now_ms as i64;
-        let expected = next.apply(&call.command, now_ms).expect("the workload asks only for what the model knows");
+        let known = "the workload asks only for what the model knows";
+        let expected = next.apply(&call.command, now_ms).expect(known);
+        let more: Vec<_> = call.more.iter().map(|command| next.apply(command, now_ms).expect(known)).collect();
+        let accepts = |reply: &Frame| match reply.items() {
+            Some(replies) if !more.is_empty() => {
+                replies.len() == 1 + more.len()
+                    && std::iter::once(&expected)
+                        .chain(&more)
+                        .zip(replies)
+                        .all(|(expected, reply)| expected.accepts(reply))
+            }
+            _ => more.is_empty() && expected.accepts(reply),
+        };
         // So that equal states are equal.
         next.select_database(0);
         let seen = call.reply.as_ref().filter(|_| self.answered & 1 << i != 0);
         let untouched =
             |(number, (db, key)): (usize, &&KeyId)| !kept(number) || next.lookup(*db, key) == state.lookup(*db, key);
-        (seen.is_none_or(|reply| expected.accepts(reply)) && due.iter().enumerate().all(untouched)).then_some(next)
+        (seen.is_none_or(accepts) && due.iter().enumerate().all(untouched)).then_some(next)
     }
 
     /// Whether the read-out is what `state` says.

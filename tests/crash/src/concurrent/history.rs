@@ -35,7 +35,23 @@ impl Touches {
     }
 }
 
-/// One command as one client saw it. Times are positions in the recorded trace.
+impl Touches {
+    /// What several commands do together.
+    pub fn of_all(db: usize, commands: &[Command]) -> Self {
+        let mut all = Vec::new();
+        for command in commands {
+            match Self::of(db, command) {
+                Touches::All => return Touches::All,
+                Touches::Keys(keys) => all.extend(keys.into_iter()),
+            }
+        }
+        all.sort();
+        all.dedup();
+        Touches::Keys(all)
+    }
+}
+
+/// One command, or one transaction, as one client saw it. Times are positions in the recorded trace.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The operation of the trace that it is part of: its `Begin` and `Ack`.
@@ -50,6 +66,8 @@ pub struct Call {
     pub until_ms: u64,
     /// The command.
     pub command: Command,
+    /// The commands that follow it, where it is a transaction of several.
+    pub more: Vec<Command>,
     /// Which keys it is about.
     pub touches: Touches,
     /// When it was asked for.
@@ -63,6 +81,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// Its commands, for people.
+    fn asked(&self) -> String {
+        self.more.iter().fold(show(&self.command), |text, command| format!("{text} + {}", show(command)))
+    }
+
     /// Whether the call had been answered when `position` events had happened.
     pub fn is_answered(&self, position: usize) -> bool {
         self.returned < position
@@ -79,9 +102,9 @@ impl fmt::Display for Call {
         let Call { op, client, db, now_ms, invoked, returned, .. } = self;
         write!(f, "client {client}, operation {op:4}, at {now_ms}, db {db}, events {invoked}..")?;
         match (&self.reply, *returned) {
-            (Some(reply), usize::MAX) => write!(f, ", {} -> never sent: {reply:?}", show(&self.command)),
-            (Some(reply), returned) => write!(f, "{returned}, {} -> {reply:?}", show(&self.command)),
-            (None, _) => write!(f, ", {} -> no reply", show(&self.command)),
+            (Some(reply), usize::MAX) => write!(f, ", {} -> never sent: {reply:?}", self.asked()),
+            (Some(reply), returned) => write!(f, "{returned}, {} -> {reply:?}", self.asked()),
+            (None, _) => write!(f, ", {} -> no reply", self.asked()),
         }
     }
 }

@@ -143,6 +143,7 @@ impl<'a> Judge<'a> {
                 now_ms,
                 until_ms: now_ms,
                 command,
+                more: Vec::new(),
                 touches,
                 invoked,
                 returned,

@@ -58,6 +58,8 @@ struct Operation {
 enum Asked {
     /// A command; the operation of the same pipeline before it.
     Command(Command, Option<u64>),
+    /// Several commands between MULTI and EXEC.
+    Transaction(Vec<Command>),
     /// A whole SCAN.
     Scan,
 }
@@ -129,6 +131,15 @@ impl Stage {
                 self.note(Note::Ack(id));
             }
             Step::Requests(db, commands) => self.requests(worker, connection, *db, commands),
+            Step::Transaction(db, commands) => {
+                let id = self.next_id(worker);
+                self.note(Note::Begin(id));
+                let now_ms = self.begin(id, worker, *db, vec![Asked::Transaction(commands.clone())]);
+                let requests = [&[command(&["MULTI"])], commands.as_slice(), &[command(&["EXEC"])]].concat();
+                let reply = connection.run(&self.store, *db, now_ms, &requests).pop();
+                self.answer(id, reply.into_iter().collect());
+                self.note(Note::Ack(id));
+            }
         }
     }
 
@@ -206,7 +217,11 @@ pub fn run(workload: Workload, seed: u64, name: &str, shared: &Arc<Shared>) -> R
     let trace = recorder.trace();
     assert!(!trace.is_truncated(), "a schedule is short");
     let calls = calls_of(&stage.operations(), &trace);
-    let is_full = |call: &Call| matches!(&call.reply, Some(Frame::Error(text)) if text.starts_with(b"OOM"));
+    let is_oom = |reply: &Frame| matches!(reply, Frame::Error(text) if text.starts_with(b"OOM"));
+    let is_full = |call: &Call| {
+        let reply = call.reply.as_ref();
+        reply.is_some_and(|reply| is_oom(reply) || reply.items().is_some_and(|items| items.iter().any(is_oom)))
+    };
     let end = match stuck {
         None => ReadOut { contents: read_out(&stage.store), now_ms: stage.store.clock().now_ms() },
         Some(_) => ReadOut { contents: Contents::new(), now_ms: 0 },
@@ -261,14 +276,15 @@ fn calls_of(operations: &[Operation], trace: &Trace) -> Vec<Call> {
     for operation in operations {
         let Operation { id: op, worker: client, db, now_ms, until_ms, asked, replies } = operation;
         let Some(&(invoked, returned)) = times.get(op) else { continue };
-        let call = |command: Command, reply: Option<Frame>, after| Call {
+        let call = |command: Command, more: Vec<Command>, reply: Option<Frame>, after| Call {
             op: *op,
             client: *client,
             db: *db,
             now_ms: *now_ms,
             until_ms: *until_ms,
-            touches: Touches::of(*db, &command),
+            touches: Touches::of_all(*db, &[std::slice::from_ref(&command), &more].concat()),
             command,
+            more,
             invoked,
             returned,
             reply,
@@ -278,13 +294,15 @@ fn calls_of(operations: &[Operation], trace: &Trace) -> Vec<Call> {
             Asked::Command(command, before) if command[0] != b"KEYS" => {
                 places.insert(*op, calls.len());
                 let after = before.and_then(|before| places.get(&before).copied());
-                calls.push(call(command.clone(), replies.first().cloned(), after));
+                calls.push(call(command.clone(), Vec::new(), replies.first().cloned(), after));
             }
-            _ => {
-                calls.extend(seen_by_scan(replies).into_iter().map(|(key, there)| {
-                    call(command(&[&b"EXISTS"[..], &key]), Some(Frame::Integer(there.into())), None)
-                }))
+            Asked::Transaction(commands) => {
+                let (first, more) = commands.split_first().expect("a transaction of something");
+                calls.push(call(first.clone(), more.to_vec(), replies.first().cloned(), None));
             }
+            _ => calls.extend(seen_by_scan(replies).into_iter().map(|(key, there)| {
+                call(command(&[&b"EXISTS"[..], &key]), Vec::new(), Some(Frame::Integer(there.into())), None)
+            })),
         }
     }
     calls

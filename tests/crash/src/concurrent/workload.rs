@@ -16,6 +16,8 @@ const LONG: usize = 1024;
 pub enum Step {
     /// Commands on one database that arrive together: one batch of requests.
     Requests(usize, Vec<Command>),
+    /// Commands on one database between MULTI and EXEC.
+    Transaction(usize, Vec<Command>),
     /// A whole SCAN of a database, call by call.
     Scan(usize),
     /// The wall clock goes on by so many milliseconds.
@@ -62,11 +64,13 @@ pub enum Theme {
     Snapshots,
     /// Segments sealed, cleaned and used again under readers and writers.
     Cleaning,
+    /// Transactions of several commands beside others.
+    Transactions,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 9] = [
+    pub const ALL: [Theme; 10] = [
         Theme::Registers,
         Theme::ManyKeys,
         Theme::Expiry,
@@ -76,6 +80,7 @@ impl Theme {
         Theme::Pipelines,
         Theme::Snapshots,
         Theme::Cleaning,
+        Theme::Transactions,
     ];
 }
 
@@ -215,6 +220,11 @@ impl Draw<'_> {
     fn step(&mut self) -> Step {
         let db = self.db();
         match self.theme {
+            Theme::Transactions if self.rng.one_in(2) => {
+                let count = 2 + self.rng.below(2);
+                Step::Transaction(db, (0..count).map(|_| self.command()).collect())
+            }
+            Theme::Transactions if self.rng.one_in(5) => Step::Scan(db),
             Theme::Scans if self.rng.one_in(3) => Step::Scan(db),
             Theme::Expiry if self.rng.one_in(12) => Step::Tick(1 + self.rng.below(6)),
             Theme::Pipelines => {
@@ -243,6 +253,10 @@ impl Draw<'_> {
             Theme::Scans => self.scans(),
             Theme::LongValues => self.long(),
             Theme::Snapshots => self.many_keys(),
+            Theme::Transactions => match self.rng.below(12) {
+                0..=2 => words(format!("GET {}", self.key())),
+                _ => self.many_keys(),
+            },
             Theme::Cleaning if self.rng.one_in(3) => self.long(),
             Theme::Cleaning => self.register(),
         }

@@ -17,7 +17,20 @@ fn call_at(now_ms: u64, (invoked, returned): (usize, usize), line: &str, reply: 
     let command = command(&words);
     let touches = Touches::of(0, &command);
     let reply = Some(reply.into());
-    Call { op: 0, client: 0, db: 0, now_ms, until_ms: now_ms, command, touches, invoked, returned, reply, after: None }
+    Call {
+        op: 0,
+        client: 0,
+        db: 0,
+        now_ms,
+        until_ms: now_ms,
+        command,
+        more: Vec::new(),
+        touches,
+        invoked,
+        returned,
+        reply,
+        after: None,
+    }
 }
 
 /// A call that was never answered.
