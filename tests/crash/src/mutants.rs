@@ -38,7 +38,9 @@ fn hunt(mutant: Mutant) -> Hunt {
         | Mutant::FlushVisibleEarly
         | Mutant::FreedUnderReaders
         | Mutant::CleanedBeforeSettled
-        | Mutant::LateCopyNotCounted => Hunt::Schedules,
+        | Mutant::LateCopyNotCounted
+        | Mutant::TransactionSeenEarly
+        | Mutant::TransactionNotNoticed => Hunt::Schedules,
         Mutant::HeaderUnchecked
         | Mutant::BatchUnchecked
         | Mutant::BatchCheckShort
