@@ -107,7 +107,8 @@ fn push_keys<'r>(found: &Found, request: Args<'r>, names: &mut Vec<&'r [u8]>) ->
     let top = found.container.unwrap_or(spec).name;
     let about_data = spec.flags.intersects(Flags::WRITE | Flags::READONLY);
     let positions = match spec.keys {
-        _ if spec.flags.contains(Flags::MOVABLEKEYS) || top == "debug" => return None,
+        _ if top == "debug" => return None,
+        KeySpec::None | KeySpec::Range { .. } if spec.flags.contains(Flags::MOVABLEKEYS) => return None,
         KeySpec::None if about_data => return None,
         KeySpec::None => return Some(()),
         KeySpec::Range { first, last, step } => {
@@ -115,7 +116,10 @@ fn push_keys<'r>(found: &Found, request: Args<'r>, names: &mut Vec<&'r [u8]>) ->
             (first..end.min(request.len())).step_by(step)
         }
         // What makes no sense is refused when it runs.
-        KeySpec::Counted { at } => {
+        KeySpec::Counted { at } | KeySpec::TargetAndCounted { at, .. } => {
+            if let KeySpec::TargetAndCounted { target, .. } = spec.keys {
+                names.extend(request.get(target));
+            }
             let count = request.get(at).and_then(integer).and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
             (at + 1..(at + 1).saturating_add(count).min(request.len())).step_by(1)
         }

@@ -133,7 +133,7 @@ fn multi_does_not_nest_and_watch_is_not_for_inside() {
 #[test]
 fn client_list_shows_what_is_queued() {
     let mut client = TestClient::new();
-    let mut shows = |client: &mut TestClient, text: &str| {
+    let shows = |client: &mut TestClient, text: &str| {
         let line = String::from_utf8(client.direct.session.client.describe(0)).expect("text");
         assert!(line.contains(text), "{text} in {line}");
     };
