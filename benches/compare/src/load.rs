@@ -27,13 +27,45 @@ pub enum Workload {
     Get,
     /// One SET to ten GETs.
     Mix,
+    /// HSET of a random field of one large hash.
+    Hset,
+    /// SADD of a random member, mostly a new one, to one large set.
+    Sadd,
+    /// ZADD of a random member with a random score to one large sorted set.
+    Zadd,
+    /// LPUSH to one long list.
+    Lpush,
+    /// LRANGE of the first 100 elements of a long list.
+    Lrange,
+    /// ZRANGE of the first 100 members of a large sorted set.
+    Zrange,
 }
 
-const NAMES: [(Workload, &str); 3] = [(Workload::Set, "SET"), (Workload::Get, "GET"), (Workload::Mix, "1:10")];
+const NAMES: [(Workload, &str); 9] = [
+    (Workload::Set, "SET"),
+    (Workload::Get, "GET"),
+    (Workload::Mix, "1:10"),
+    (Workload::Hset, "HSET"),
+    (Workload::Sadd, "SADD"),
+    (Workload::Zadd, "ZADD"),
+    (Workload::Lpush, "LPUSH"),
+    (Workload::Lrange, "LRANGE"),
+    (Workload::Zrange, "ZRANGE"),
+];
 
 impl Workload {
-    /// All of them.
-    pub const ALL: [Workload; 3] = [Workload::Set, Workload::Get, Workload::Mix];
+    /// Those on strings.
+    pub const STRINGS: [Workload; 3] = [Workload::Set, Workload::Get, Workload::Mix];
+
+    /// What is stored before it is measured.
+    pub fn filled_by(self) -> Workload {
+        match self {
+            Workload::Set | Workload::Get | Workload::Mix => Workload::Set,
+            Workload::Zrange => Workload::Zadd,
+            Workload::Lrange => Workload::Lpush,
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Workload {
@@ -106,44 +138,87 @@ impl Keys {
     }
 }
 
-/// Makes requests by copying templates and writing the key's digits over.
+/// Makes requests by copying templates and writing digits over.
 struct Requests {
-    set: Vec<u8>,
-    get: Vec<u8>,
+    write: Template,
+    read: Template,
     workload: Workload,
     keys: Keys,
     sent: u64,
 }
 
-/// Where the key begins in both templates: after `*N\r\n$3\r\nSET\r\n$16\r\n`.
-const KEY_AT: usize = 4 + 9 + 5;
+/// A request in which digits are to be filled in.
+struct Template {
+    bytes: Vec<u8>,
+    /// Where twelve digits of the key or element go.
+    element_at: Option<usize>,
+    /// Where twelve digits of a score go.
+    score_at: Option<usize>,
+}
+
+/// Stands for the digits of an element, and of a score.
+const ELEMENT: &str = "key:eeeeeeeeeeee";
+const SCORE: &str = "ssssssssssss";
+
+impl Template {
+    fn new(words: &[&str]) -> Self {
+        let mut text = format!("*{}\r\n", words.len());
+        for word in words {
+            text.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        }
+        let element_at = text.find(ELEMENT).map(|at| at + KEY_BYTES - DIGITS);
+        Self { element_at, score_at: text.find(SCORE), bytes: text.into_bytes() }
+    }
+}
+
+/// Digits of a key or a score.
+const DIGITS: usize = 12;
+
+fn write_digits(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
 
 impl Requests {
     fn new(workload: Workload, value_bytes: usize, keys: Keys) -> Self {
-        let key = "key:000000000000";
         let value = "v".repeat(value_bytes);
-        Self {
-            set: format!("*3\r\n$3\r\nSET\r\n$16\r\n{key}\r\n${value_bytes}\r\n{value}\r\n").into_bytes(),
-            get: format!("*2\r\n$3\r\nGET\r\n$16\r\n{key}\r\n").into_bytes(),
-            workload,
-            keys,
-            sent: 0,
-        }
+        let write: &[&str] = match workload.filled_by() {
+            Workload::Hset => &["HSET", "hash", ELEMENT, &value],
+            Workload::Sadd => &["SADD", "set", ELEMENT],
+            Workload::Zadd => &["ZADD", "zset", SCORE, ELEMENT],
+            Workload::Lpush => &["LPUSH", "list", &value],
+            _ => &["SET", ELEMENT, &value],
+        };
+        let read: &[&str] = match workload {
+            Workload::Lrange => &["LRANGE", "list", "0", "99"],
+            Workload::Zrange => &["ZRANGE", "zset", "0", "99"],
+            _ => &["GET", ELEMENT],
+        };
+        Self { write: Template::new(write), read: Template::new(read), workload, keys, sent: 0 }
     }
 
     fn append(&mut self, output: &mut Vec<u8>) {
         let writes = match self.workload {
-            Workload::Set => true,
-            Workload::Get => false,
+            Workload::Get | Workload::Lrange | Workload::Zrange => false,
             Workload::Mix => self.sent.is_multiple_of(11),
+            _ => true,
         };
         self.sent += 1;
-        let start = output.len() + KEY_AT;
-        output.extend_from_slice(if writes { &self.set } else { &self.get });
+        let start = output.len();
+        let template = if writes { &self.write } else { &self.read };
+        output.extend_from_slice(&template.bytes);
         let mut number = self.keys.next();
-        for digit in output[start..start + KEY_BYTES].iter_mut().rev().take(12) {
-            *digit = b'0' + (number % 10) as u8;
-            number /= 10;
+        if self.workload == Workload::Sadd && matches!(self.keys, Keys::Random(..)) {
+            // Of so many that most are new.
+            number = number * 1000 + self.sent % 1000;
+        }
+        if let Some(at) = template.element_at {
+            write_digits(&mut output[start + at..][..DIGITS], number);
+        }
+        if let Some(at) = template.score_at {
+            write_digits(&mut output[start + at..][..DIGITS], (number + self.sent).wrapping_mul(0x9e37_79b9) >> 4);
         }
     }
 }
@@ -165,6 +240,8 @@ struct Replies {
     line: Vec<u8>,
     /// Bytes of a bulk string, its CRLF included, still to come.
     skip: usize,
+    /// Elements of an array still to come.
+    elements: u64,
 }
 
 /// What the bytes held.
@@ -182,7 +259,9 @@ impl Replies {
                 let step = self.skip.min(bytes.len());
                 self.skip -= step;
                 bytes = &bytes[step..];
-                counted.replies += u64::from(self.skip == 0);
+                if self.skip == 0 {
+                    self.one_more(&mut counted);
+                }
                 continue;
             }
             let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else {
@@ -202,31 +281,41 @@ impl Replies {
         Ok(counted)
     }
 
+    /// A whole reply, or an element of one.
+    fn one_more(&mut self, counted: &mut Counted) {
+        self.elements = self.elements.saturating_sub(1);
+        counted.replies += u64::from(self.elements == 0);
+    }
+
     fn take_line(&mut self, line: &[u8], counted: &mut Counted) -> io::Result<()> {
         let wrong = || io::Error::other(format!("the server answered {}", line.escape_ascii()));
         match line.first() {
-            Some(b'+' | b':') => counted.replies += 1,
+            Some(b'+' | b':') => self.one_more(counted),
             Some(b'$') if line.starts_with(b"$-1") => {
-                counted.replies += 1;
+                self.one_more(counted);
                 counted.nulls += 1;
             }
-            Some(b'$') => {
-                let digits = line[1..].trim_ascii_end();
-                let len = digits.iter().try_fold(0_usize, |sum, digit| {
-                    digit.is_ascii_digit().then(|| sum * 10 + usize::from(digit - b'0'))
-                });
-                self.skip = len.ok_or_else(wrong)? + 2;
-            }
+            Some(b'$') => self.skip = number_of(line).ok_or_else(wrong)? + 2,
+            Some(b'*') => match number_of(line).ok_or_else(wrong)? {
+                0 => counted.replies += 1,
+                len => self.elements = len as u64,
+            },
             _ => return Err(wrong()),
         }
         Ok(())
     }
 }
 
-/// Stores each of `keys` keys once, without being measured.
-pub fn fill(address: SocketAddr, keys: u64, value_bytes: usize) -> io::Result<()> {
+/// The length that a line tells.
+fn number_of(line: &[u8]) -> Option<usize> {
+    let add = |sum: usize, digit: &u8| digit.is_ascii_digit().then(|| sum * 10 + usize::from(digit - b'0'));
+    line[1..].trim_ascii_end().iter().try_fold(0, add)
+}
+
+/// Stores each of `keys` keys or elements once, without being measured.
+pub fn fill(address: SocketAddr, workload: Workload, keys: u64, value_bytes: usize) -> io::Result<()> {
     let load = Load {
-        workload: Workload::Set,
+        workload,
         value_bytes,
         pipeline: 64,
         connections: 8,

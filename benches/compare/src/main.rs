@@ -3,6 +3,7 @@
 //! ```text
 //! cargo build --release && cargo run --release -p fencepost-compare
 //! cargo run --release -p fencepost-compare -- --quick
+//! cargo run --release -p fencepost-compare -- --workloads HSET,LPUSH,SADD,ZADD,LRANGE,ZRANGE --values 20 --memory-keys 0
 //! ```
 //!
 //! What is measured: operations a second, server CPU microseconds per operation (user and system time of all of its
@@ -16,6 +17,7 @@
 //! generator is.
 #![forbid(unsafe_code)]
 
+mod collections;
 mod contestant;
 mod histogram;
 mod load;
@@ -40,8 +42,9 @@ pub struct Options {
     /// Who takes part.
     #[arg(long, value_delimiter = ',', default_values_t = Kind::ALL)]
     servers: Vec<Kind>,
-    /// What they do.
-    #[arg(long, value_delimiter = ',', default_values_t = Workload::ALL)]
+    /// What they do: SET, GET, 1:10 (one SET to ten GETs); HSET, SADD, ZADD, LPUSH, LRANGE and ZRANGE of 100, each on one collection of as many
+    /// elements as there are keys.
+    #[arg(long, value_delimiter = ',', default_values_t = Workload::STRINGS)]
     workloads: Vec<Workload>,
     /// Value sizes in bytes.
     #[arg(long, value_delimiter = ',', default_values_t = [64, 1024])]
@@ -68,6 +71,12 @@ pub struct Options {
     /// Keys for the memory and recovery part; 0 leaves it out.
     #[arg(long, default_value_t = 1_000_000)]
     memory_keys: u64,
+    /// Measure what collections take, and how long DEL of one of so many elements takes, instead of everything else; 0 does not.
+    #[arg(long, default_value_t = 0)]
+    drop_elements: usize,
+    /// How often each is deleted; the longest counts.
+    #[arg(long, default_value_t = 3)]
+    drop_trials: usize,
     /// The core that servers run on.
     #[arg(long, default_value_t = 0)]
     server_core: usize,
@@ -123,6 +132,10 @@ fn main() -> io::Result<()> {
     if let Err(error) = process::pin_self(options.client_core) {
         eprintln!("the load generator cannot be pinned to core {}: {error}", options.client_core);
     }
+    if options.drop_elements > 0 {
+        print!("{}", collections::measure(&options)?);
+        return Ok(());
+    }
     for &value_bytes in &options.values {
         compare(&options, value_bytes, &mut report)?;
     }
@@ -141,7 +154,11 @@ fn compare(options: &Options, value_bytes: usize, report: &mut report::Report) -
     for &kind in &options.servers {
         let contestant = Contestant::start(kind, options, value_bytes, options.writes(value_bytes));
         eprintln!("{kind}: storing {} keys of {value_bytes} bytes", options.keys);
-        load::fill(contestant.address(), options.keys, value_bytes)?;
+        let mut fills: Vec<Workload> = options.workloads.iter().map(|workload| workload.filled_by()).collect();
+        fills.dedup();
+        for fill in fills {
+            load::fill(contestant.address(), fill, options.keys, value_bytes)?;
+        }
         contestants.push(contestant);
     }
     for &workload in &options.workloads {

@@ -6,7 +6,7 @@
 
 use crate::Options;
 use crate::contestant::{Contestant, Kind};
-use crate::load;
+use crate::load::{self, Workload};
 use std::io;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn measure_one(kind: Kind, options: &Options) -> io::Result<Memory> {
     let mut contestant = Contestant::start(kind, options, VALUE_BYTES, keys);
     let empty = contestant.usage()?.anonymous_bytes;
     eprintln!("{kind}: storing {keys} keys for the memory and recovery part");
-    load::fill(contestant.address(), keys, VALUE_BYTES)?;
+    load::fill(contestant.address(), Workload::Set, keys, VALUE_BYTES)?;
     let full = contestant.usage()?.anonymous_bytes;
     let mut memory =
         Memory { kind, bytes_per_key: full.saturating_sub(empty) as f64 / keys as f64, recovery: None, scan_ms: None };
