@@ -8,6 +8,7 @@
 use super::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, point};
 use crossbeam_epoch::{Atomic, Guard, Owned, Shared, unprotected};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -76,7 +77,25 @@ impl Grace {
 /// Number of parts that a map is cut into, against contention.
 const SHARDS: usize = 64;
 
-type Shard<T> = HashMap<u64, Atomic<T>>;
+type Shard<T> = HashMap<u64, Atomic<T>, BuildHasherDefault<IdHasher>>;
+
+/// Hashes ids, which are given out one after the other: nobody can choose them.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("ids are of 64 bits");
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+}
 
 /// A map from ids to values that readers borrow for as long as they are pinned. Looking up takes a shard's read lock for a moment.
 pub struct EpochMap<T: Send + Sync + 'static> {

@@ -13,10 +13,7 @@ pub fn sadd(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut set = txn.edit(key, ObjectType::Set)?;
     let mut added = 0;
     for member in args.from(2).iter() {
-        if set.get(member).is_none() {
-            set.add(member, &[])?;
-            added += 1;
-        }
+        added += i64::from(set.add_new(member, &[])?);
     }
     if added > 0 {
         set.finish()?;

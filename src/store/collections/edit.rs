@@ -30,6 +30,8 @@ pub struct CollectionChange {
     name: Option<Range<usize>>,
     /// The collection itself, if it is new.
     fresh: Option<Box<Collection>>,
+    /// The collection, if it is not. The stripe of its key is held until it is published, so it stays the key's.
+    shared: Option<SharedCollection>,
     /// Its records among the staged ones.
     records: Range<usize>,
 }
@@ -137,17 +139,20 @@ impl<'a> Txn<'a> {
         let tools = self.tools();
         let objects = &self.store.objects;
         for change in std::mem::take(&mut self.worker.collections) {
-            let records = &self.worker.elements[change.records.clone()];
+            let (records, batch) = (&self.worker.elements[change.records.clone()], &self.worker.batch);
             let mut cut = Vec::new();
             let mut apply = |collection: &mut Collection| {
                 for staged in records {
-                    cut.extend(collection.apply(tools, Writer::record_addr(at, staged.offset)));
+                    let addr = Writer::record_addr(at, staged.offset);
+                    // Where it can be it is read from the batch: the pool's lines have just been flushed from the cache.
+                    let record = if at > 0 { batch.record(staged.offset) } else { tools.record(addr) };
+                    cut.extend(collection.apply(tools, addr, staged.hash, &record));
                 }
             };
             if let Some(mut collection) = change.fresh {
                 apply(&mut collection);
                 objects.collections.set(change.id, share(*collection), self.guard);
-            } else if let Some(shared) = objects.collections.get(change.id, self.guard) {
+            } else if let Some(shared) = change.shared {
                 apply(&mut shared.write().unwrap_or_else(std::sync::PoisonError::into_inner));
             }
             objects.dropping.drop_elements(tools, change.id, cut);
@@ -255,6 +260,25 @@ impl<'t, 'a> Edit<'t, 'a> {
         self.spill()
     }
 
+    /// Adds the element `name` unless it is there; says whether it is new.
+    ///
+    /// # Errors
+    /// As [`Edit::put`].
+    pub fn add_new(&mut self, name: &[u8], value: &[u8]) -> Result<bool, StoreError> {
+        let is_new = with_element_key(self.id, name, |key| {
+            let hash = self.txn.tools().hasher.hash(key);
+            let is_new = self.find(hash, key).is_none();
+            if is_new {
+                self.stage(Kind::Element, hash, key, value);
+            }
+            is_new
+        });
+        self.len += usize::from(is_new);
+        self.frees &= !is_new;
+        self.spill()?;
+        Ok(is_new)
+    }
+
     /// Removes the element `name`; says whether it was there.
     pub fn remove(&mut self, name: &[u8]) -> bool {
         let there = with_element_key(self.id, name, |key| {
@@ -296,6 +320,10 @@ impl<'t, 'a> Edit<'t, 'a> {
         worker.elements.push(StagedElement { hash, offset });
         let (all, batch) = (&worker.elements, &worker.batch);
         let newest = all.len() - 1;
+        if self.kind == ObjectType::List {
+            // Nobody asks for an element by its label.
+            return;
+        }
         let table = &mut self.table;
         let mut enter = |at: usize| {
             let key = batch.record(all[at].offset).key;
@@ -326,7 +354,8 @@ impl<'t, 'a> Edit<'t, 'a> {
         self.table.clear();
         let (at, tools) = (at?, self.txn.store.tools());
         for staged in records {
-            collection.apply(tools, Writer::record_addr(at, staged.offset - shift));
+            let addr = Writer::record_addr(at, staged.offset - shift);
+            collection.apply(tools, addr, staged.hash, &worker.chunk_batch.record(staged.offset - shift));
         }
         Ok(())
     }
@@ -363,7 +392,8 @@ impl<'t, 'a> Edit<'t, 'a> {
                 Some(start..txn.worker.names.len())
             }
         };
-        txn.worker.collections.push(CollectionChange { id: self.id, db: self.key.db, name, fresh, records });
+        let shared = self.base.as_ref().map(View::shared);
+        txn.worker.collections.push(CollectionChange { id: self.id, db: self.key.db, name, fresh, shared, records });
         Ok(())
     }
 

@@ -205,23 +205,21 @@ impl Collection {
         order.partition_point(|other| is_before(tools, other, score, name))
     }
 
-    /// A record of this collection has become durable at `addr` (an element, an element's tombstone, or bounds), and is the newest of its key.
-    /// Returns elements that are now behind the bounds, which are for the caller to retire.
-    pub fn apply(&mut self, tools: Tools<'_>, addr: LogAddr) -> Vec<LogAddr> {
-        let record = tools.record(addr);
+    /// A record of this collection has become durable at `addr` (an element, an element's tombstone, or bounds), and is the newest of its key, whose
+    /// hash is `hash`. Returns elements that are now behind the bounds, which are for the caller to retire.
+    pub fn apply(&mut self, tools: Tools<'_>, addr: LogAddr, hash: u64, record: &Record<'_>) -> Vec<LogAddr> {
         self.version = self.version.max(record.version);
         match record.kind {
-            Kind::Element => self.put(tools, addr, &record),
-            Kind::ElementTombstone => self.remove(tools, &record),
-            Kind::Bounds => return self.trim(tools, addr, &record),
+            Kind::Element => self.put(tools, addr, hash, record),
+            Kind::ElementTombstone => self.remove(tools, hash, record),
+            Kind::Bounds => return self.trim(tools, addr, record),
             _ => {}
         }
         Vec::new()
     }
 
-    fn put(&mut self, tools: Tools<'_>, addr: LogAddr, record: &Record<'_>) {
+    fn put(&mut self, tools: Tools<'_>, addr: LogAddr, hash: u64, record: &Record<'_>) {
         tools.books.count_live(addr, record.bytes());
-        let hash = tools.hasher.hash(record.key);
         let former = match &mut self.shape {
             Shape::Plain(members) => put_member(members, tools, hash, addr, record),
             Shape::Sorted { members, order } => {
@@ -251,8 +249,7 @@ impl Collection {
         }
     }
 
-    fn remove(&mut self, tools: Tools<'_>, tombstone: &Record<'_>) {
-        let hash = tools.hasher.hash(tombstone.key);
+    fn remove(&mut self, tools: Tools<'_>, hash: u64, tombstone: &Record<'_>) {
         let removed = match &mut self.shape {
             Shape::Plain(members) => remove_member(members, tools, hash, tombstone.key),
             Shape::Sorted { members, order } => {

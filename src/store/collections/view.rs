@@ -48,6 +48,7 @@ pub struct View<'g> {
     tools: Tools<'g>,
     id: u64,
     entry: Entry<'g>,
+    shared: &'g SharedCollection,
     data: RwLockReadGuard<'g, Collection>,
 }
 
@@ -55,11 +56,15 @@ impl<'g> View<'g> {
     /// The stripe of the key is held, or nobody else can know the collection.
     pub(in crate::store) fn new(tools: Tools<'g>, entry: Entry<'g>, shared: &'g SharedCollection) -> Self {
         let id = entry.record.object().map_or(0, |object| object.id);
-        Self { tools, id, entry, data: shared.read().unwrap_or_else(PoisonError::into_inner) }
+        Self { tools, id, entry, shared, data: shared.read().unwrap_or_else(PoisonError::into_inner) }
     }
 
     pub(super) fn id(&self) -> u64 {
         self.id
+    }
+
+    pub(super) fn shared(&self) -> SharedCollection {
+        self.shared.clone()
     }
 
     pub(super) fn version(&self) -> u64 {
