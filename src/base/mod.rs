@@ -4,6 +4,7 @@
 mod addr;
 mod clock;
 mod epoch;
+pub mod glob;
 pub mod mutant;
 pub mod sync;
 

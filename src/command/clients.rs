@@ -3,9 +3,12 @@
 //! A [`Client`] is written by its own connection, with plain stores once per batch of requests, and read by others. The registry is
 //! locked when a client comes or goes and when clients are listed, never by an ordinary command.
 
+use super::outbox::Outbox;
+use super::settings::OutputLimits;
 use super::table::CommandId;
-use crate::protocol::Protocol;
+use crate::protocol::{Protocol, ReplyWriter};
 use crate::store::Db;
+use bytes::BytesMut;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -71,6 +74,10 @@ bitflags::bitflags! {
         const DRAIN = 1 << 1;
         /// Close if it has been idle for longer than `timeout`.
         const CHECK_IDLE = 1 << 2;
+        /// There is something in the outbox.
+        const POSTED = 1 << 3;
+        /// Close now: more waited to be sent than may.
+        const OVERFLOW = 1 << 4;
     }
 }
 
@@ -109,17 +116,19 @@ pub struct Client {
     queued_bytes: AtomicU64,
     signals: AtomicU8,
     waker: Mutex<Option<Waker>>,
+    outbox: Outbox,
+    limits: Arc<OutputLimits>,
 }
 
 impl Default for Client {
     /// A client without a connection, for tests of handlers.
     fn default() -> Self {
-        Self::new(0, String::new(), String::new(), -1, 0)
+        Self::new(0, String::new(), String::new(), -1, 0, Arc::default())
     }
 }
 
 impl Client {
-    fn new(id: u64, peer: String, local: String, fd: i32, now_ms: u64) -> Self {
+    fn new(id: u64, peer: String, local: String, fd: i32, now_ms: u64, limits: Arc<OutputLimits>) -> Self {
         Self {
             id,
             peer,
@@ -139,6 +148,8 @@ impl Client {
             queued_bytes: AtomicU64::new(0),
             signals: AtomicU8::new(0),
             waker: Mutex::default(),
+            outbox: Outbox::default(),
+            limits,
         }
     }
 
@@ -201,13 +212,14 @@ impl Client {
         self.db.store(db, Relaxed);
     }
 
-    /// Notes the protocol it speaks.
+    /// Notes the protocol it speaks. What was posted in the former one is taken first, see [`Client::take_posted`].
     pub fn set_protocol(&self, protocol: Protocol) {
         let number = match protocol {
             Protocol::Resp2 => 2,
             Protocol::Resp3 => 3,
         };
         self.protocol.store(number, Relaxed);
+        self.outbox.lock().set_protocol(protocol);
     }
 
     /// Notes the command that it runs.
@@ -243,13 +255,52 @@ impl Client {
 
     /// Bytes of replies it has not read yet.
     pub fn output_bytes(&self) -> u64 {
-        self.output_bytes.load(Relaxed)
+        self.output_bytes.load(Relaxed) + self.outbox.lock().len() as u64
+    }
+
+    /// Has `write` append a message to what the connection sends next, in the client's protocol, and wakes the connection; it comes behind the
+    /// replies that are written already. For any thread; it waits for nothing. Says whether the client is there to get it: not when it has gone, nor
+    /// when too much waits for it, in which case it is cut off.
+    pub fn post(&self, write: impl FnOnce(&mut ReplyWriter<'_>)) -> bool {
+        let mut outbox = self.outbox.lock();
+        let Some(posted_bytes) = outbox.append(write) else { return false };
+        let waiting_bytes = self.output_bytes.load(Relaxed) + posted_bytes as u64;
+        let limit_bytes = self.limits.of(self.class()).hard_bytes;
+        let fits = limit_bytes == 0 || waiting_bytes <= limit_bytes;
+        if !fits {
+            outbox.shut();
+        }
+        let signal = if fits { Signals::POSTED } else { Signals::OVERFLOW };
+        // Relaxed: the outbox's lock orders this and its taking back.
+        let is_news = self.signals.fetch_or(signal.bits(), Relaxed) & signal.bits() == 0;
+        drop(outbox);
+        if is_news {
+            self.wake();
+        }
+        fits
+    }
+
+    /// Appends what was posted to `output`. For the client's own thread, between two replies.
+    pub fn take_posted(&self, output: &mut BytesMut) {
+        let mut outbox = self.outbox.lock();
+        self.signals.fetch_and(!Signals::POSTED.bits(), Relaxed);
+        outbox.move_to(output);
+        self.output_bytes.store(output.len() as u64, Relaxed);
+    }
+
+    /// Nothing is sent any more: what was posted is dropped, and what will be.
+    pub fn shut_outbox(&self) {
+        self.outbox.lock().shut();
     }
 
     /// Tells the connection something and wakes it. It looks between batches of requests, so the command that it runs is finished first.
     pub fn signal(&self, signal: Signals) {
         // Relaxed: the lock below orders this before the wake-up, or before the connection's first look.
         self.signals.fetch_or(signal.bits(), Relaxed);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.lock_waker().as_ref() {
             waker.wake_by_ref();
         }
@@ -319,14 +370,20 @@ impl Client {
 #[derive(Debug, Default)]
 pub struct Clients {
     last_id: AtomicU64,
+    limits: Arc<OutputLimits>,
     by_id: Mutex<BTreeMap<u64, Arc<Client>>>,
 }
 
 impl Clients {
+    /// Nobody yet. To each may be posted as much as `limits` say.
+    pub fn new(limits: Arc<OutputLimits>) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
     /// Enters a new client.
     pub fn connect(&self, peer: String, local: String, fd: i32, now_ms: u64) -> Arc<Client> {
         let id = self.last_id.fetch_add(1, Relaxed) + 1;
-        let client = Arc::new(Client::new(id, peer, local, fd, now_ms));
+        let client = Arc::new(Client::new(id, peer, local, fd, now_ms, Arc::clone(&self.limits)));
         self.lock().insert(id, Arc::clone(&client));
         client
     }

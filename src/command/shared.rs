@@ -7,6 +7,7 @@ use super::settings::Settings;
 use super::stats::Stats;
 use crate::base::Clock;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -206,10 +207,11 @@ pub struct Shared {
 impl Shared {
     /// The state of a server with `workers` workers and a table of `commands` commands.
     pub fn new(settings: Settings, identity: Identity, clock: Clock, workers: usize, commands: usize) -> Self {
+        let clients = Clients::new(Arc::clone(settings.output_limits()));
         Self {
             settings,
             stats: Stats::new(workers, commands),
-            clients: Clients::default(),
+            clients,
             identity,
             clock,
             loading: Loading::default(),

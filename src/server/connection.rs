@@ -96,6 +96,7 @@ impl Connection {
 
     /// The last thing: the socket is closed when this is dropped.
     pub fn close(self) {
+        self.session.client.shut_outbox();
         self.stream.discard_arrived();
     }
 
@@ -103,7 +104,7 @@ impl Connection {
         let (mut requests_left, mut reads_left) = (TURN_REQUESTS, TURN_READS);
         // Ends: each turn uses up some of the turn's requests or reads, waits, or ends the connection.
         loop {
-            self.heed_signals()?;
+            self.heed_signals(state)?;
             if let Some(hold) = &self.hold
                 && hold.sends
             {
@@ -152,15 +153,21 @@ impl Connection {
 
     /// Does what other threads have told this connection.
     #[inline]
-    fn heed_signals(&mut self) -> Result<(), Ended> {
+    fn heed_signals(&mut self, state: &WorkerState) -> Result<(), Ended> {
         let signals = self.session.client.signals();
-        if signals.is_empty() { Ok(()) } else { self.heed(signals) }
+        if signals.is_empty() { Ok(()) } else { self.heed(signals, state) }
     }
 
     #[cold]
-    fn heed(&mut self, signals: Signals) -> Result<(), Ended> {
+    fn heed(&mut self, signals: Signals, state: &WorkerState) -> Result<(), Ended> {
         if signals.contains(Signals::KILL) {
             return Err(Ended);
+        }
+        if signals.contains(Signals::OVERFLOW) {
+            return Err(self.cut_off(state));
+        }
+        if signals.contains(Signals::POSTED) {
+            self.session.client.take_posted(&mut self.output);
         }
         if signals.contains(Signals::DRAIN) {
             self.hold = None;
@@ -268,12 +275,14 @@ impl Connection {
         } else {
             self.over_soft_limit = None;
         }
-        if exceeded {
-            tracing::warn!(client = self.session.id, waiting_bytes, "closing a client that does not read its replies");
-            state.shared.stats.worker(state.index).output_limit_disconnections.add(1);
-            return Err(Ended);
-        }
-        Ok(())
+        if exceeded { Err(self.cut_off(state)) } else { Ok(()) }
+    }
+
+    /// More waits to be sent than may.
+    fn cut_off(&self, state: &WorkerState) -> Ended {
+        tracing::warn!(client = self.session.id, "closing a client that does not read what it is sent");
+        state.shared.stats.worker(state.index).output_limit_disconnections.add(1);
+        Ended
     }
 
     /// Reads what has arrived.

@@ -10,15 +10,17 @@
 
 pub mod file;
 mod kind;
+mod output;
 mod table;
 
 pub use kind::{Kind, OutputLimit, size};
+pub use output::OutputLimits;
 pub use table::SETTINGS;
 
 use super::clients::ClientClass;
 use crate::store::{EvictionPolicy, Store};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 /// What setting a value does in this server.
@@ -115,8 +117,7 @@ struct Live {
     eviction_tenacity: AtomicU64,
     lfu_log_factor: AtomicU64,
     lfu_decay_minutes: AtomicU64,
-    /// For each class: hard limit, soft limit, seconds above the soft limit.
-    output_limits: [[AtomicU64; 3]; 2],
+    output_limits: Arc<OutputLimits>,
 }
 
 /// The settings of a running server.
@@ -353,15 +354,12 @@ impl Settings {
 
     /// How much may wait to be sent to a client of that class.
     pub fn output_limit(&self, class: ClientClass) -> OutputLimit {
-        let [hard, soft, secs] = &self.live.output_limits[match class {
-            ClientClass::Normal => 0,
-            ClientClass::PubSub => 1,
-        }];
-        OutputLimit {
-            hard_bytes: hard.load(Relaxed),
-            soft_bytes: soft.load(Relaxed),
-            soft_for: Duration::from_secs(secs.load(Relaxed)),
-        }
+        self.live.output_limits.of(class)
+    }
+
+    /// The limits of all classes, which follow CONFIG SET.
+    pub fn output_limits(&self) -> &Arc<OutputLimits> {
+        &self.live.output_limits
     }
 
     /// Brings the atomics in line with the texts.
@@ -394,11 +392,7 @@ impl Settings {
         live.eviction_tenacity.store(unsigned("maxmemory-eviction-tenacity"), Relaxed);
         live.lfu_log_factor.store(unsigned("lfu-log-factor"), Relaxed);
         live.lfu_decay_minutes.store(unsigned("lfu-decay-time"), Relaxed);
-        for (class, limits) in kind::output_limits(text("client-output-buffer-limit")).into_iter().enumerate() {
-            for (cell, value) in live.output_limits[class].iter().zip(limits) {
-                cell.store(value, Relaxed);
-            }
-        }
+        live.output_limits.set(kind::output_limits(text("client-output-buffer-limit")));
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Vec<Vec<u8>>> {
