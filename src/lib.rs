@@ -7,7 +7,7 @@
 //! Layers import downward only, and rooms on one row do not import each other:
 //!
 //! ```text
-//! 8 main, config    7 server    6 command    5 store    4 recovery
+//! 8 main, config    7 server    6 command    5 store, pubsub    4 recovery, cleaner
 //! 3 log, index      2 pool      1 persist, protocol     0 base, pmem-emulation (a crate)
 //! ```
 
@@ -20,6 +20,7 @@ pub mod log;
 pub mod persist;
 pub mod pool;
 pub mod protocol;
+pub mod pubsub;
 pub mod recovery;
 pub mod server;
 pub mod store;

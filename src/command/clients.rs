@@ -116,6 +116,8 @@ pub struct Client {
     queued_bytes: AtomicU64,
     signals: AtomicU8,
     waker: Mutex<Option<Waker>>,
+    /// Channels, patterns and shard channels that it is subscribed to.
+    subscriptions: [AtomicU32; 3],
     outbox: Outbox,
     limits: Arc<OutputLimits>,
 }
@@ -148,6 +150,7 @@ impl Client {
             queued_bytes: AtomicU64::new(0),
             signals: AtomicU8::new(0),
             waker: Mutex::default(),
+            subscriptions: Default::default(),
             outbox: Outbox::default(),
             limits,
         }
@@ -212,14 +215,21 @@ impl Client {
         self.db.store(db, Relaxed);
     }
 
-    /// Notes the protocol it speaks. What was posted in the former one is taken first, see [`Client::take_posted`].
-    pub fn set_protocol(&self, protocol: Protocol) {
+    /// Notes how many channels, patterns and shard channels it is subscribed to.
+    pub fn set_subscriptions(&self, counts: [usize; 3]) {
+        for (cell, count) in self.subscriptions.iter().zip(counts) {
+            cell.store(count as u32, Relaxed);
+        }
+    }
+
+    /// Notes the protocol it speaks. What was posted in the former one is appended to `output`, if there is one to take it.
+    pub fn set_protocol(&self, protocol: Protocol, output: Option<&mut BytesMut>) {
         let number = match protocol {
             Protocol::Resp2 => 2,
             Protocol::Resp3 => 3,
         };
         self.protocol.store(number, Relaxed);
-        self.outbox.lock().set_protocol(protocol);
+        self.outbox.lock().set_protocol(protocol, output);
     }
 
     /// Notes the command that it runs.
@@ -333,6 +343,7 @@ impl Client {
         let query_room = self.query_room.load(Relaxed);
         let query_bytes = self.query_bytes();
         let queued_bytes = self.queued_bytes.load(Relaxed);
+        let [channels, patterns, shard_channels] = self.subscriptions.each_ref().map(|count| count.load(Relaxed));
         let command = self.last_command().unwrap_or_else(|| "NULL".to_owned());
         let mut line = Vec::with_capacity(320);
         line.extend_from_slice(
@@ -341,12 +352,15 @@ impl Client {
         line.extend_from_slice(&labels.name);
         line.extend_from_slice(
             format!(
-                " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} \
+                " age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} \
                  rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={} events=r cmd={} user=default redir=-1 resp={} lib-name=",
                 now_ms.saturating_sub(self.connected_at_ms) / 1000,
                 now_ms.saturating_sub(self.last_active_ms()) / 1000,
                 self.flags().letters(),
                 self.db.load(Relaxed),
+                channels,
+                patterns,
+                shard_channels,
                 self.queued.load(Relaxed),
                 query_bytes,
                 query_room,

@@ -1,6 +1,7 @@
 //! What a command sees of the server and of its session.
 
 use super::clients::{Client, ClientFlags};
+use super::pubsub::Subscriptions;
 use super::shared::{Shared, ShutdownRequest};
 use super::stats::WorkerStats;
 use super::transaction::{Queue, Watches};
@@ -24,14 +25,27 @@ pub enum ReplyMode {
     Skip,
 }
 
+bitflags::bitflags! {
+    /// What makes a session's commands more than they are elsewhere: looked at, as a whole, for each of them.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Modes: u8 {
+        /// Subscribed, over RESP2: only commands about that may run.
+        const SUBSCRIBED = 1;
+        /// The commands of a transaction are run: what is posted to the client waits for their end.
+        const IN_EXEC = 1 << 1;
+    }
+}
+
 /// One connection's state that commands read and change.
 #[derive(Debug, Default)]
 pub struct Session {
     /// CLIENT ID.
     pub id: u64,
+    /// What its commands are looked at for.
+    pub modes: Modes,
     /// The database chosen with SELECT. Change it with [`Session::select`].
     pub db: Db,
-    /// The protocol chosen with HELLO. Change it with [`Session::speak`].
+    /// The protocol chosen with HELLO. Change it with [`Ctx::speak`].
     pub protocol: Protocol,
     /// Whether AUTH has succeeded or was not needed.
     pub authenticated: bool,
@@ -43,6 +57,10 @@ pub struct Session {
     pub in_exec: bool,
     /// The keys that WATCH has named.
     pub watches: Watches,
+    /// Whether what the command that runs now has written are pushes, which CLIENT REPLY does not hold back.
+    pub(super) pushes: bool,
+    /// What it is subscribed to.
+    pub(super) subscriptions: Subscriptions,
     /// How often the command that runs now may still wait for room in a full pool.
     pub room_waits: RoomWaits,
     /// The connection as others see it (its name and the like).
@@ -64,12 +82,6 @@ impl Session {
     /// DRAM that queued requests take, in bytes.
     pub fn queued_bytes(&self) -> usize {
         self.multi.as_ref().map_or(0, Queue::bytes)
-    }
-
-    /// HELLO. The reply being written goes on in its own protocol until told otherwise.
-    pub fn speak(&mut self, protocol: Protocol) {
-        self.protocol = protocol;
-        self.client.set_protocol(protocol);
     }
 }
 
@@ -223,10 +235,33 @@ impl<'a> Ctx<'a> {
         }
     }
 
+    /// Changes the protocol (HELLO, RESET), from here on in the reply. What was posted in the former one comes first.
+    pub(super) fn speak(&mut self, protocol: Protocol) {
+        let output = (!self.session.modes.contains(Modes::IN_EXEC)).then(|| self.reply.raw());
+        self.session.client.set_protocol(protocol, output);
+        self.session.protocol = protocol;
+        self.reply.set_protocol(protocol);
+        super::pubsub::follow(self.session);
+    }
+
+    /// Writes what was posted to this client, in between two replies. Inside a transaction, whose replies are elements of one, it waits.
+    pub(super) fn take_posted(&mut self) {
+        if !self.session.modes.contains(Modes::IN_EXEC) {
+            self.session.client.take_posted(self.reply.raw());
+        }
+    }
+
+    /// All that the command writes are pushes.
+    pub(super) fn begin_pushes(&mut self) {
+        self.session.pushes = self.session.reply_mode != ReplyMode::On;
+    }
+
     /// CLIENT REPLY OFF and SKIP: takes back what was written since `mark`, and goes on to the next mode.
     #[cold]
     pub fn hold_back_reply(&mut self, mark: usize) {
-        self.reply.truncate(mark);
+        if !std::mem::take(&mut self.session.pushes) {
+            self.reply.truncate(mark);
+        }
         self.session.reply_mode = match self.session.reply_mode {
             ReplyMode::SkipNext => ReplyMode::Skip,
             ReplyMode::Skip | ReplyMode::On => ReplyMode::On,

@@ -19,6 +19,8 @@ const GROUPS: &[(Group, &str)] = &[
     (Group::Bitmap, "Bitmaps"),
     (Group::HyperLogLog, "HyperLogLog"),
     (Group::Transactions, "Transactions"),
+    (Group::List, "Lists"),
+    (Group::PubSub, "Channels"),
     (Group::Scripting, "Scripts and functions"),
     (Group::Server, "Server"),
 ];

@@ -22,6 +22,7 @@ mod hyperloglog;
 mod list;
 mod outbox;
 mod parse;
+pub mod pubsub;
 mod rdb;
 mod run;
 mod server;
@@ -40,7 +41,7 @@ mod transaction;
 
 pub use crate::base::glob;
 pub use clients::{Client, Clients};
-pub use context::{After, Ctx, ReplyMode, Session};
+pub use context::{After, Ctx, Modes, ReplyMode, Session};
 pub use direct::Direct;
 pub use error::CommandError;
 pub use run::execute_run;

@@ -8,7 +8,7 @@
 //! than its hard limit waits for it, here and in the connection together.
 //!
 //! Invariants, each under the lock:
-//! 1. Everything in `bytes` was written in the protocol that is in force: whoever changes it takes the bytes first.
+//! 1. A message is in the protocol in force when it was appended; whoever changes that takes what waits first, if replies are not in the way.
 //! 2. [`Signals::POSTED`](super::clients::Signals::POSTED) is up whenever there are bytes.
 //! 3. A shut outbox is empty and stays so.
 
@@ -56,10 +56,12 @@ impl Queue {
         self.clear();
     }
 
-    /// What is appended from here on is in `protocol`. There must be nothing left of the former one.
-    pub fn set_protocol(&mut self, protocol: Protocol) {
-        debug_assert!(self.bytes.is_empty() || self.protocol == protocol, "what waits is taken first");
+    /// What is appended from here on is in `protocol`; what waits goes to the end of `output` if it is given.
+    pub fn set_protocol(&mut self, protocol: Protocol, output: Option<&mut BytesMut>) {
         self.protocol = protocol;
+        if let Some(output) = output {
+            self.move_to(output);
+        }
     }
 
     /// Drops what waits, and whatever is appended later.

@@ -5,7 +5,7 @@
 
 use super::string::value;
 use super::table::{by_name, may_sample_time};
-use super::{CommandId, Ctx, ReplyMode};
+use super::{CommandId, Ctx, Modes, ReplyMode};
 use crate::protocol::Args;
 use crate::store::{Entry, Key, RUN, Store};
 use std::sync::LazyLock;
@@ -63,9 +63,11 @@ pub fn execute_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) 
     ran
 }
 
-/// Whether nothing asks for a look at each command: authentication, recovery, MULTI, CLIENT PAUSE and REPLY, a slow log of very short times.
+/// Whether nothing asks for a look at each command: authentication, modes of the session, recovery, MULTI, CLIENT PAUSE and REPLY, a slow log of
+/// very short times.
 fn may_run_together(ctx: &Ctx<'_>) -> bool {
     ctx.session.authenticated
+        && ctx.session.modes == Modes::empty()
         && !ctx.loading
         && ctx.session.multi.is_none()
         && ctx.session.reply_mode == ReplyMode::On

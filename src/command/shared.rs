@@ -2,6 +2,7 @@
 
 use super::clients::Clients;
 use super::eviction::OverLimit;
+use super::pubsub::Channels;
 use super::server::slowlog::SlowLog;
 use super::settings::Settings;
 use super::stats::Stats;
@@ -189,6 +190,8 @@ pub struct Shared {
     pub stats: Stats,
     /// Who is connected.
     pub clients: Clients,
+    /// Who is subscribed to which channels.
+    pub hub: Arc<Channels>,
     /// Who this server is.
     pub identity: Identity,
     /// The time.
@@ -212,6 +215,7 @@ impl Shared {
             settings,
             stats: Stats::new(workers, commands),
             clients,
+            hub: Arc::default(),
             identity,
             clock,
             loading: Loading::default(),

@@ -144,12 +144,12 @@ pub enum Group {
     SortedSet,
     /// `geo`
     Geo,
-    /// `pubsub`
-    PubSub,
     /// `transactions`
     Transactions,
     /// `generic`
     Generic,
+    /// `pubsub`
+    PubSub,
     /// `connection`
     Connection,
     /// `server`
@@ -244,9 +244,9 @@ impl Group {
             Group::Set => "set",
             Group::SortedSet => "sorted-set",
             Group::Geo => "geo",
-            Group::PubSub => "pubsub",
             Group::Transactions => "transactions",
             Group::Generic => "generic",
+            Group::PubSub => "pubsub",
             Group::Connection => "connection",
             Group::Server => "server",
             Group::Scripting => "scripting",

@@ -9,8 +9,7 @@
 
 use super::context::RoomWaits;
 use super::server::slowlog;
-use super::transaction;
-use super::{After, CommandError, CommandSpec, Ctx, Flags, PauseScope};
+use super::{After, CommandError, CommandSpec, Ctx, Flags, Modes, PauseScope, pubsub, transaction};
 use crate::protocol::Args;
 use std::time::Instant;
 
@@ -24,6 +23,7 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     super::set::COMMANDS,
     super::sorted_set::COMMANDS,
     super::geo::COMMANDS,
+    super::pubsub::COMMANDS,
     super::generic::COMMANDS,
     super::sort::COMMANDS,
     super::transaction::COMMANDS,
@@ -296,6 +296,8 @@ fn admit(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Found, CommandError> {
         CommandError::arity(&found.full_name())
     } else if !ctx.session.authenticated && !flags.contains(Flags::NO_AUTH) {
         CommandError::fixed("NOAUTH Authentication required.")
+    } else if ctx.session.modes.contains(Modes::SUBSCRIBED) && !pubsub::may_run_subscribed(found.spec) {
+        pubsub::refusal(&found.full_name())
     } else if ctx.loading && !flags.contains(Flags::LOADING) {
         CommandError::fixed("LOADING Redis is loading the dataset in memory")
     } else if flags.contains(Flags::NO_MULTI) && transaction::is_queued(ctx, &found) {

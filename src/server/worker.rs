@@ -264,7 +264,8 @@ async fn serve(shared: Arc<Shared>, arrival: Arrival) {
         })
     })
     .await;
-    // Whoever sees the connection end finds it off the list.
+    // Whoever sees the connection end finds it off the lists.
+    connection.leave();
     drop(place);
     connection.close();
 }

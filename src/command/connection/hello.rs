@@ -68,8 +68,7 @@ pub(super) fn hello(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandErro
         ctx.session.client.update_labels(|labels| labels.name = name.to_vec());
     }
     if let Some(protocol) = protocol {
-        ctx.session.speak(protocol);
-        ctx.reply.set_protocol(protocol);
+        ctx.speak(protocol);
     }
     describe_server(ctx);
     Ok(())

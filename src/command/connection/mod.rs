@@ -7,7 +7,7 @@ mod hello;
 mod kill;
 
 use super::context::ReplyMode;
-use super::{After, CommandError, CommandSpec, Ctx, Group, parse, transaction};
+use super::{After, CommandError, CommandSpec, Ctx, Group, Modes, parse, pubsub, transaction};
 use super::{Arity, Flags, KeySpec};
 use crate::protocol::{Args, Protocol};
 
@@ -93,6 +93,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
 
 fn ping(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     match args.len() {
+        1 | 2 if ctx.session.modes.contains(Modes::SUBSCRIBED) => pubsub::ping(ctx, args.get(1).unwrap_or_default()),
         1 => ctx.reply.simple("PONG"),
         2 => ctx.reply.bulk(args.at(1)),
         _ => return Err(CommandError::arity("ping")),
@@ -121,8 +122,8 @@ fn select(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 fn reset(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     transaction::leave(ctx);
     ctx.session.select(0);
-    ctx.session.speak(Protocol::Resp2);
-    ctx.reply.set_protocol(Protocol::Resp2);
+    pubsub::leave(ctx.shared, ctx.session);
+    ctx.speak(Protocol::Resp2);
     ctx.session.reply_mode = ReplyMode::On;
     ctx.session.authenticated = !ctx.shared.settings.password_required();
     client::forget(&ctx.session.client);

@@ -147,10 +147,14 @@ fn getkeysandflags(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError
 /// A key, and what is done to it.
 type UsedKey<'a> = (&'a [u8], &'static [&'static str]);
 
+/// What is said of channels that a cluster would find by their slot, as it does keys.
+const NOT_KEY: &[&str] = &["not_key"];
+
 /// The keys of a request.
 fn keys_in(request: Args<'_>) -> Result<Vec<UsedKey<'_>>, CommandError> {
     let found = resolve(request).map_err(|_| CommandError::fixed("ERR Invalid command specified"))?;
-    let specs = keys::specs_of(&found);
+    let mut specs = keys::specs_of(&found);
+    specs.retain(|spec| spec.flags != NOT_KEY);
     if specs.is_empty() {
         return Err(CommandError::fixed("ERR The command has no key arguments"));
     }

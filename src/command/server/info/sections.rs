@@ -3,6 +3,7 @@
 use super::{Report, human};
 use crate::command::server::{FENCEPOST_VERSION, process, saving};
 use crate::command::{Ctx, REDIS_VERSION, all};
+use crate::pubsub::Topic;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const DAY_S: u64 = 24 * 60 * 60;
@@ -245,12 +246,12 @@ pub(super) fn stats(report: &mut Report, ctx: &Ctx<'_>) {
     report.field("current_eviction_exceeded_time", current_ms);
     report.field("keyspace_hits", totals.keyspace_hits);
     report.field("keyspace_misses", totals.keyspace_misses);
+    report.field("pubsub_channels", ctx.shared.hub.count(Topic::Channel));
+    report.field("pubsub_patterns", ctx.shared.hub.count(Topic::Pattern));
+    report.field("pubsubshard_channels", ctx.shared.hub.count(Topic::ShardChannel));
     zeros(
         report,
         &[
-            "pubsub_channels",
-            "pubsub_patterns",
-            "pubsubshard_channels",
             "latest_fork_usec",
             "total_forks",
             "migrate_cached_sockets",
