@@ -114,6 +114,14 @@ impl Client {
         }
     }
 
+    /// The next frame of any kind, those put aside first: what a subscriber reads.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn next_frame(&mut self) -> io::Result<Frame> {
+        self.pushes.pop_front().map_or_else(|| Frame::read(&mut self.reader), Ok)
+    }
+
     /// The oldest push that came between replies.
     pub fn take_push(&mut self) -> Option<Frame> {
         self.pushes.pop_front()
