@@ -1,7 +1,7 @@
 //! What the commands on hashes, lists, sets and sorted sets share.
 
 use super::parse::{integer, is_word};
-use super::{CommandError, Ctx, Settings, glob};
+use super::{CommandError, Ctx, Events, Settings, glob};
 use crate::log::ObjectType;
 use crate::protocol::{Args, ReplyWriter};
 use crate::store::{Element, Txn, View};
@@ -18,7 +18,10 @@ impl<'a> Ctx<'a> {
         let view = self.store.collection(self.key(name), Some(kind), uses, self.now_ms, self.guard)?;
         match view {
             Some(_) => self.stats.keyspace_hits.add(1),
-            None => self.stats.keyspace_misses.add(1),
+            None => {
+                self.stats.keyspace_misses.add(1);
+                self.notify(Events::KEY_MISS, "keymiss", name);
+            }
         }
         Ok(view)
     }

@@ -110,7 +110,7 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if pairs.iter().any(|(name, _)| name.eq_ignore_ascii_case(POOL_MAX_SIZE.as_bytes())) {
         ctx.store.set_pool_max_bytes(ctx.shared.settings.pool_max_bytes());
     }
-    ctx.apply_eviction_policy();
+    ctx.shared.follow_settings(ctx.store);
     ctx.reply.ok();
     Ok(())
 }

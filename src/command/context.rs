@@ -1,6 +1,7 @@
 //! What a command sees of the server and of its session.
 
 use super::clients::{Client, ClientFlags};
+use super::events::{Events, Pending};
 use super::pubsub::Subscriptions;
 use super::shared::{Shared, ShutdownRequest};
 use super::stats::WorkerStats;
@@ -59,6 +60,8 @@ pub struct Session {
     pub watches: Watches,
     /// Whether what the command that runs now has written are pushes, which CLIENT REPLY does not hold back.
     pub(super) pushes: bool,
+    /// What is published when the command, or the transaction, is over.
+    pub(super) pending: Pending,
     /// What it is subscribed to.
     pub(super) subscriptions: Subscriptions,
     /// How often the command that runs now may still wait for room in a full pool.
@@ -181,19 +184,22 @@ impl<'a> Ctx<'a> {
     /// Looks a key up in the session's database, counting a hit or a miss, and a use of the key.
     #[inline]
     pub fn lookup(&self, name: &[u8]) -> Option<Entry<'a>> {
-        self.counted(self.read(self.key(name)))
+        self.counted(name, self.read(self.key(name)))
     }
 
     /// As [`Ctx::lookup`], for commands that are not a use of the key.
     pub fn lookup_unused(&self, name: &[u8]) -> Option<Entry<'a>> {
-        self.counted(self.store.peek(self.key(name), self.now_ms, self.guard))
+        self.counted(name, self.store.peek(self.key(name), self.now_ms, self.guard))
     }
 
     #[inline]
-    fn counted(&self, entry: Option<Entry<'a>>) -> Option<Entry<'a>> {
+    fn counted(&self, name: &[u8], entry: Option<Entry<'a>>) -> Option<Entry<'a>> {
         match entry {
             Some(_) => self.stats.keyspace_hits.add(1),
-            None => self.stats.keyspace_misses.add(1),
+            None => {
+                self.stats.keyspace_misses.add(1);
+                self.notify(Events::KEY_MISS, "keymiss", name);
+            }
         }
         entry
     }
@@ -228,10 +234,20 @@ impl<'a> Ctx<'a> {
 
     /// Looks several keys up as of one moment; a use of each, unless the client has said CLIENT NO-TOUCH ON.
     pub fn read_many(&self, keys: &[Key<'_>]) -> Vec<Option<Entry<'a>>> {
-        if self.worker.no_touch {
+        let entries = if self.worker.no_touch {
             self.store.peek_many(keys, self.now_ms, self.guard)
         } else {
             self.store.read_many(keys, self.now_ms, self.guard)
+        };
+        self.note_misses(keys, &entries);
+        entries
+    }
+
+    /// Raises `keymiss` for each of `keys` that is not there.
+    pub(super) fn note_misses(&self, keys: &[Key<'_>], entries: &[Option<Entry<'a>>]) {
+        if self.wants(Events::KEY_MISS) {
+            let missing = keys.iter().zip(entries).filter(|(_, entry)| entry.is_none());
+            missing.for_each(|(key, _)| self.notify_of(Events::KEY_MISS, "keymiss", *key));
         }
     }
 

@@ -4,9 +4,9 @@
 //! is used up are the bytes in use summed up again (`store/evict.rs`).
 
 use super::context::RoomWaits;
-use super::{CommandSpec, Ctx, Flags};
+use super::{CommandSpec, Ctx, Events, Flags};
 use crate::protocol::Args;
-use crate::store::{Evicted, EvictionRules};
+use crate::store::{Evicted, EvictionRules, Key};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -118,8 +118,11 @@ impl Ctx<'_> {
         evicted.bytes > 0
     }
 
-    fn count_evicted(&self, evicted: Evicted) {
+    fn count_evicted(&mut self, evicted: Evicted) {
         self.stats.evicted_keys.add(evicted.keys);
+        for (db, name) in std::mem::take(&mut self.worker.evicted) {
+            self.notify_of(Events::EVICTED, "evicted", Key { db, name: &name });
+        }
     }
 
     fn eviction_rules(&self, limit_bytes: u64) -> EvictionRules {
@@ -129,13 +132,9 @@ impl Ctx<'_> {
             policy: settings.maxmemory_policy(),
             samples: settings.maxmemory_samples(),
             writers: self.shared.stats.workers() as u64,
+            names: self.wants(Events::EVICTED),
             time: time_limit(settings.eviction_tenacity()),
         }
-    }
-
-    /// Brings what the store tracks of the uses of keys in line with the settings.
-    pub(super) fn apply_eviction_policy(&self) {
-        self.shared.settings.apply_tracking(self.store);
     }
 }
 

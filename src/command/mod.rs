@@ -13,6 +13,7 @@ mod direct;
 #[cfg(test)]
 mod docs;
 mod error;
+mod events;
 mod eviction;
 mod generic;
 mod geo;
@@ -44,6 +45,7 @@ pub use clients::{Client, Clients};
 pub use context::{After, Ctx, Modes, ReplyMode, Session};
 pub use direct::Direct;
 pub use error::CommandError;
+pub use events::Events;
 pub use run::execute_run;
 pub use settings::Settings;
 pub use shared::{Identity, Loading, Pause, PauseScope, PauseWindow, REDIS_VERSION, Shared, ShutdownRequest};

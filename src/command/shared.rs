@@ -1,12 +1,14 @@
 //! What all connections of the server share, as commands see it.
 
 use super::clients::Clients;
+use super::events::ExpiryEvents;
 use super::eviction::OverLimit;
 use super::pubsub::Channels;
 use super::server::slowlog::SlowLog;
 use super::settings::Settings;
 use super::stats::Stats;
 use crate::base::Clock;
+use crate::store::Store;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -185,13 +187,14 @@ impl Pause {
 #[derive(Debug)]
 pub struct Shared {
     /// CONFIG.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// Counters.
     pub stats: Stats,
     /// Who is connected.
     pub clients: Clients,
     /// Who is subscribed to which channels.
     pub hub: Arc<Channels>,
+    expiry_events: Arc<ExpiryEvents>,
     /// Who this server is.
     pub identity: Identity,
     /// The time.
@@ -211,11 +214,13 @@ impl Shared {
     /// The state of a server with `workers` workers and a table of `commands` commands.
     pub fn new(settings: Settings, identity: Identity, clock: Clock, workers: usize, commands: usize) -> Self {
         let clients = Clients::new(Arc::clone(settings.output_limits()));
+        let (settings, hub) = (Arc::new(settings), Arc::default());
         Self {
+            expiry_events: ExpiryEvents::new(&hub, &settings),
             settings,
             stats: Stats::new(workers, commands),
             clients,
-            hub: Arc::default(),
+            hub,
             identity,
             clock,
             loading: Loading::default(),
@@ -224,6 +229,12 @@ impl Shared {
             over_limit: OverLimit::default(),
             shutdown: watch::Sender::new(None),
         }
+    }
+
+    /// Has `store` tell what the settings ask for. To be called when they have changed, and for a store that has just been opened.
+    pub fn follow_settings(&self, store: &Store) {
+        self.settings.apply_tracking(store);
+        self.expiry_events.follow_settings(store);
     }
 
     /// Asks the server to shut down.

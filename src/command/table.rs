@@ -171,7 +171,7 @@ pub fn by_full_name(name: &[u8]) -> Option<Found> {
 /// # Errors
 /// The error that has just been written as the reply, so that a transaction can tell.
 pub fn execute(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    match admit(ctx, args) {
+    let outcome = match admit(ctx, args) {
         Ok(found) if is_paused(ctx, &found) => {
             ctx.after = After::Postpone;
             Ok(())
@@ -187,7 +187,9 @@ pub fn execute(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             ctx.reply.error(&error.0);
             Err(error)
         }
-    }
+    };
+    ctx.publish_events();
+    outcome
 }
 
 /// Runs a command that [`admit`] has let in, taking back what it wrote if it fails.

@@ -109,7 +109,8 @@ impl<S> std::fmt::Debug for Hub<S> {
 impl<S: Subscriber> Hub<S> {
     /// Subscribes; does nothing when it is subscribed already.
     pub fn subscribe(&self, topic: Topic, name: &[u8], subscriber: &Arc<S>) {
-        let add = |subscribers: &mut Subscribers<S>| subscribers.insert(subscriber.id(), Arc::clone(subscriber)).is_none();
+        let add =
+            |subscribers: &mut Subscribers<S>| subscribers.insert(subscriber.id(), Arc::clone(subscriber)).is_none();
         let added = match topic {
             Topic::Channel => add(self.channels.part_of(name).entry(name.to_vec()).or_default()),
             Topic::ShardChannel => add(self.shard_channels.part_of(name).entry(name.to_vec()).or_default()),
@@ -149,9 +150,9 @@ impl<S: Subscriber> Hub<S> {
             return 0;
         }
         let part = self.channels.part_of(channel);
-        let direct = part.get(channel).map_or(0, |subscribers| {
-            deliver(subscribers, &Message::new(Topic::Channel, None, channel, payload))
-        });
+        let direct = part
+            .get(channel)
+            .map_or(0, |subscribers| deliver(subscribers, &Message::new(Topic::Channel, None, channel, payload)));
         let patterns = self.patterns.read().unwrap_or_else(PoisonError::into_inner);
         let matching = patterns.iter().filter(|(pattern, _)| glob::matches(pattern, channel));
         let by_pattern = matching.map(|(pattern, subscribers)| {
@@ -166,9 +167,8 @@ impl<S: Subscriber> Hub<S> {
             return 0;
         }
         let part = self.shard_channels.part_of(channel);
-        part.get(channel).map_or(0, |subscribers| {
-            deliver(subscribers, &Message::new(Topic::ShardChannel, None, channel, payload))
-        })
+        part.get(channel)
+            .map_or(0, |subscribers| deliver(subscribers, &Message::new(Topic::ShardChannel, None, channel, payload)))
     }
 
     /// Names that somebody is subscribed to and that are `wanted`, in no order.

@@ -78,10 +78,8 @@ fn all_subscribers_of_a_channel_hear_one_order() {
     let heard = ears[0].heard();
     assert_eq!(heard, ears[1].heard());
     for publisher in 0..4 {
-        let mine: Vec<usize> = heard
-            .lines()
-            .filter_map(|line| line.strip_prefix(&format!("{publisher}:"))?.parse().ok())
-            .collect();
+        let mine: Vec<usize> =
+            heard.lines().filter_map(|line| line.strip_prefix(&format!("{publisher}:"))?.parse().ok()).collect();
         assert_eq!(mine, (0..500).collect::<Vec<_>>());
     }
 }

@@ -127,7 +127,7 @@ impl WorkerState {
             self.segment = store.worker();
             self.loading = false;
             // What CONFIG SET has said before was said to the stand-in.
-            self.shared.settings.apply_tracking(&self.store);
+            self.shared.follow_settings(&self.store);
         }
     }
 

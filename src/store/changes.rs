@@ -1,11 +1,11 @@
-//! Who is told that a key has changed: WATCH, CLIENT TRACKING, clients blocked on a key.
+//! Who is told that a key has changed: WATCH, CLIENT TRACKING, clients blocked on a key, keyspace events of keys that expire.
 //!
 //! A watcher is told after the change is durable and visible, while the key's stripe is still held: whoever takes the stripe afterwards finds that
 //! it has been told. It must not wait for anything then, nor write to the store. While nobody watches anything a write pays one load.
 
 use super::Db;
 use crate::base::sync::atomic::{AtomicU32, Ordering};
-use crate::base::sync::{Mutex, PoisonError};
+use crate::base::sync::{Mutex, PoisonError, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,78 +22,148 @@ pub enum Change {
 
 /// Somebody who wants to know of changes.
 pub trait Watcher: Send + Sync {
-    /// `name` in `db` has changed. Returns whether this watcher wants to hear of it again.
+    /// `name` in `db` has changed. Returns whether this watcher wants to hear of it again. One who watches everything is told of whole databases, too,
+    /// once, with an empty name.
     fn changed(&self, db: Db, name: &[u8], change: Change) -> bool;
+
+    /// As [`Watcher::changed`], for one who asks whose worker has written: [`Worker::client`](super::Worker::client), 0 for nobody's.
+    fn changed_by(&self, db: Db, name: &[u8], change: Change, _client: u64) -> bool {
+        self.changed(db, name, change)
+    }
 }
 
 type Watchers = Vec<Arc<dyn Watcher>>;
 
+/// Watchers of all keys. Told without keeping each other out.
 #[derive(Default)]
-struct Registry {
-    by_key: HashMap<Db, HashMap<Vec<u8>, Watchers>>,
-    of_all: Watchers,
+struct Everyone {
+    count: AtomicU32,
+    watchers: RwLock<Watchers>,
 }
+
+impl Everyone {
+    fn update(&self, change: impl FnOnce(&mut Watchers)) {
+        let mut watchers = self.watchers.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut watchers);
+        // Release: as in `Changes::with`.
+        self.count.store(watchers.len() as u32, Ordering::Release);
+    }
+
+    fn add(&self, watcher: Arc<dyn Watcher>) {
+        self.update(|watchers| watchers.push(watcher));
+    }
+
+    fn remove(&self, watcher: &Arc<dyn Watcher>) {
+        self.update(|watchers| watchers.retain(|other| !Arc::ptr_eq(other, watcher)));
+    }
+
+    /// Says whether anybody wants to hear no more, and was let go.
+    fn tell(&self, told: impl Fn(&Arc<dyn Watcher>) -> bool) -> bool {
+        let watchers = self.watchers.read().unwrap_or_else(PoisonError::into_inner);
+        let done: Watchers = watchers.iter().filter(|watcher| !told(watcher)).cloned().collect();
+        drop(watchers);
+        done.iter().for_each(|watcher| self.remove(watcher));
+        !done.is_empty()
+    }
+
+    #[inline]
+    fn is_there(&self) -> bool {
+        // Acquire: pairs with the store in `update`.
+        self.count.load(Ordering::Acquire) != 0
+    }
+}
+
+type Registry = HashMap<Db, HashMap<Vec<u8>, Watchers>>;
 
 /// Who watches which keys.
 #[derive(Default)]
 pub struct Changes {
-    /// Keys watched, and watchers of all keys.
+    /// Keys watched, and one more for each watcher of all keys: what writers look at.
     watched: AtomicU32,
-    registry: Mutex<Registry>,
+    keys: AtomicU32,
+    by_key: Mutex<Registry>,
+    of_all: Everyone,
+    of_expiry: Everyone,
 }
 
 impl Changes {
     fn with<R>(&self, act: impl FnOnce(&mut Registry) -> R) -> R {
-        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         let result = act(&mut registry);
-        let count = registry.of_all.len() + registry.by_key.values().map(HashMap::len).sum::<usize>();
-        // Release: pairs with the load in `is_watched`. A writer that began before may miss it, and who watches must look at the key itself
-        // afterwards.
-        self.watched.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Release);
+        let keys = registry.values().map(HashMap::len).sum::<usize>() as u32;
+        // Release: pairs with the loads in `is_watched` and `tell_watchers`. A writer that began before may miss it, and who watches must look at the key
+        // itself afterwards.
+        self.keys.store(keys, Ordering::Release);
+        self.watched.store(keys + self.of_all.count.load(Ordering::Relaxed), Ordering::Release);
         result
     }
 
     /// Begins to tell `watcher` of changes of this key. One that must not miss any looks at the key after this, with its stripe held.
     pub fn watch(&self, db: Db, name: &[u8], watcher: Arc<dyn Watcher>) {
-        self.with(|registry| registry.by_key.entry(db).or_default().entry(name.to_vec()).or_default().push(watcher));
+        self.with(|registry| registry.entry(db).or_default().entry(name.to_vec()).or_default().push(watcher));
     }
 
     /// Begins to tell `watcher` of all changes.
     pub fn watch_all(&self, watcher: Arc<dyn Watcher>) {
-        self.with(|registry| registry.of_all.push(watcher));
+        self.with(|_| self.of_all.add(watcher));
     }
 
     /// Stops telling `watcher` of this key.
     pub fn unwatch(&self, db: Db, name: &[u8], watcher: &Arc<dyn Watcher>) {
-        self.with(|registry| registry.retain(db, name, |other| !Arc::ptr_eq(other, watcher)));
+        self.with(|registry| retain(registry, db, name, |other| !Arc::ptr_eq(other, watcher)));
     }
 
     /// Stops telling `watcher` of all changes.
     pub fn unwatch_all(&self, watcher: &Arc<dyn Watcher>) {
-        self.with(|registry| registry.of_all.retain(|other| !Arc::ptr_eq(other, watcher)));
+        self.with(|_| self.of_all.remove(watcher));
     }
 
-    /// Whether anybody watches anything.
+    /// Begins to tell `watcher` of keys that expire, and of nothing else: writes pay nothing for it. Once, however often it is called.
+    pub fn watch_expiry(&self, watcher: &Arc<dyn Watcher>) {
+        self.of_expiry.update(|watchers| {
+            watchers.retain(|other| !Arc::ptr_eq(other, watcher));
+            watchers.push(Arc::clone(watcher));
+        });
+    }
+
+    /// Stops telling `watcher` of keys that expire.
+    pub fn unwatch_expiry(&self, watcher: &Arc<dyn Watcher>) {
+        self.of_expiry.remove(watcher);
+    }
+
+    /// Whether anybody watches anything but expiry.
     #[inline]
     pub fn is_watched(&self) -> bool {
         // Acquire: pairs with the store in `with`.
         self.watched.load(Ordering::Acquire) != 0
     }
 
-    /// A key has changed. Its stripe is held.
+    /// A key has changed, by the worker of `client`. Its stripe is held.
     #[inline]
-    pub(super) fn tell(&self, db: Db, name: &[u8], change: Change) {
+    pub(super) fn tell(&self, db: Db, name: &[u8], change: Change, client: u64) {
         if self.is_watched() {
-            self.tell_watchers(db, name, change);
+            self.tell_watchers(db, name, change, client);
+        }
+        if change == Change::Expired && self.of_expiry.is_there() {
+            self.of_expiry.tell(|watcher| watcher.changed(db, name, change));
         }
     }
 
     #[cold]
-    fn tell_watchers(&self, db: Db, name: &[u8], change: Change) {
-        self.with(|registry| {
-            registry.retain(db, name, |watcher| watcher.changed(db, name, change));
-            registry.of_all.retain(|watcher| watcher.changed(db, name, change));
-        });
+    fn tell_watchers(&self, db: Db, name: &[u8], change: Change, client: u64) {
+        if self.keys.load(Ordering::Acquire) != 0 {
+            self.with(|registry| retain(registry, db, name, |watcher| watcher.changed_by(db, name, change, client)));
+        }
+        if self.of_all.is_there() {
+            self.tell_all(|watcher| watcher.changed_by(db, name, change, client));
+        }
+    }
+
+    fn tell_all(&self, told: impl Fn(&Arc<dyn Watcher>) -> bool) {
+        if self.of_all.tell(told) {
+            // Somebody wants to hear no more.
+            self.with(|_| ());
+        }
     }
 
     /// Those watched keys of `db` have changed of which `change_of` says how. All stripes are held.
@@ -102,24 +172,23 @@ impl Changes {
             return;
         }
         self.with(|registry| {
-            let Some(keys) = registry.by_key.get_mut(&db) else { return };
+            let Some(keys) = registry.get_mut(&db) else { return };
             keys.retain(|name, watchers| {
                 let Some(change) = change_of(name) else { return true };
                 watchers.retain(|watcher| watcher.changed(db, name, change));
                 !watchers.is_empty()
             });
         });
+        self.tell_all(|watcher| watcher.changed(db, &[], Change::Database));
     }
 }
 
-impl Registry {
-    fn retain(&mut self, db: Db, name: &[u8], keep: impl FnMut(&Arc<dyn Watcher>) -> bool) {
-        let Some(keys) = self.by_key.get_mut(&db) else { return };
-        let Some(watchers) = keys.get_mut(name) else { return };
-        watchers.retain(keep);
-        if watchers.is_empty() {
-            keys.remove(name);
-        }
+fn retain(registry: &mut Registry, db: Db, name: &[u8], keep: impl FnMut(&Arc<dyn Watcher>) -> bool) {
+    let Some(keys) = registry.get_mut(&db) else { return };
+    let Some(watchers) = keys.get_mut(name) else { return };
+    watchers.retain(keep);
+    if watchers.is_empty() {
+        keys.remove(name);
     }
 }
 

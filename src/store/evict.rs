@@ -101,6 +101,8 @@ pub struct EvictionRules {
     pub writers: u64,
     /// How long one call may go on evicting; `None` for as long as it takes.
     pub time: Option<Duration>,
+    /// Whether the names of evicted keys are left in [`Worker::evicted`].
+    pub names: bool,
 }
 
 /// What a call made of it.
@@ -260,7 +262,7 @@ impl Store {
             self.sample(&mut worker.evictor, rules, now_ms, guard);
             // Ends: each turn takes a candidate out.
             while let Some(candidate) = worker.evictor.pool.pop() {
-                if let Some(gone) = self.evict_candidate(worker, candidate, rules.policy, now_ms, guard)? {
+                if let Some(gone) = self.evict_candidate(worker, candidate, rules, now_ms, guard)? {
                     return Ok(Some(gone));
                 }
             }
@@ -273,10 +275,11 @@ impl Store {
         &self,
         worker: &mut Worker,
         candidate: Candidate,
-        policy: EvictionPolicy,
+        rules: &EvictionRules,
         now_ms: u64,
         guard: &Guard,
     ) -> Result<Option<(u64, u64)>, StoreError> {
+        let EvictionRules { policy, names, .. } = *rules;
         let table = self.table.load(guard);
         let Some(db) = self.served(table).find(|&db| table.get(db).id == candidate.keyspace) else { return Ok(None) };
         let Some(record) = self.record_of(table, db, candidate.hash, guard) else { return Ok(None) };
@@ -301,6 +304,9 @@ impl Store {
             return Ok(None);
         }
         txn.commit()?;
+        if names {
+            worker.evicted.push((db, key.name.to_vec()));
+        }
         Ok(Some((1, bytes)))
     }
 
@@ -465,7 +471,7 @@ mod tests {
     use crate::base::Clock;
 
     fn rules(policy: EvictionPolicy, limit_bytes: u64, writers: u64) -> EvictionRules {
-        EvictionRules { limit_bytes, policy, samples: 5, writers, time: None }
+        EvictionRules { limit_bytes, policy, samples: 5, writers, time: None, names: false }
     }
 
     #[test]
@@ -568,7 +574,7 @@ mod tests {
         store.sample(&mut worker.evictor, &rules, now_ms, &guard);
         let best = worker.evictor.pool.pop().expect("two candidates");
         assert!(store.read(keys[0], now_ms, &guard).is_some(), "a use of the older one, which is the best");
-        let mut evict = |candidate| store.evict_candidate(&mut worker, candidate, AllKeysLru, now_ms, &guard);
+        let mut evict = |candidate| store.evict_candidate(&mut worker, candidate, &rules, now_ms, &guard);
         assert_eq!(evict(best).expect("room"), None);
         assert!(evict(Candidate { score: 0, ..best }).expect("room").is_some(), "nothing else speaks against it");
         assert!(store.peek(keys[0], now_ms, &guard).is_none() && store.peek(keys[1], now_ms, &guard).is_some());

@@ -57,6 +57,9 @@ pub(super) fn remove_due(
     removed
 }
 
+/// Keys that expire are written by no client.
+const NOBODY: u64 = 0;
+
 /// Keys removed when a read meets an expired one: it takes more of its stripe's due keys along.
 const REMOVED_PER_READ: usize = 16;
 
@@ -102,7 +105,7 @@ impl Store {
         let guard = crossbeam_epoch::pin();
         let table = self.table.load(&guard);
         let (tools, objects) = (self.tools(), &self.objects);
-        let tell = |db, name: &[u8]| self.changes.tell(db, name, Change::Expired);
+        let tell = |db, name: &[u8]| self.changes.tell(db, name, Change::Expired, NOBODY);
         let removed = remove_due(tools, table, objects, stripe, held, now_ms, limit, &guard, tell);
         self.expired_keys.fetch_add(removed as u64, Ordering::Relaxed);
         removed
@@ -136,7 +139,7 @@ impl Store {
                 self.objects.forget(self.tools(), object.id, guard);
             }
             if let Some((db, _)) = self.table.load(guard).find(keyspace.id) {
-                self.changes.tell(db, record.key, Change::Expired);
+                self.changes.tell(db, record.key, Change::Expired, NOBODY);
             }
             self.expired_keys.fetch_add(1, Ordering::Relaxed);
         }

@@ -31,6 +31,10 @@ pub struct Worker {
     pub(super) evictor: Evictor,
     /// What the transaction of several commands writes that this thread is in the middle of.
     pub(super) atom: Option<Atom>,
+    /// Keys that were evicted, where [`EvictionRules::names`](super::EvictionRules::names) asks for them. Taken out by who reads them.
+    pub evicted: Vec<(Db, Vec<u8>)>,
+    /// The client whose commands are run, for who is told of changes; 0 for nobody's.
+    pub client: u64,
     /// Whether this thread's commands leave the access clocks of keys that there are alone: CLIENT NO-TOUCH.
     pub no_touch: bool,
 }
@@ -396,7 +400,7 @@ impl<'a> Txn<'a> {
         if new.kind != Kind::Tombstone {
             books.count_in(keyspace, stripe, held, one.hash, addr);
         }
-        self.store.changes.tell(one.db, new.key, Change::Written);
+        self.store.changes.tell(one.db, new.key, Change::Written, self.worker.client);
     }
 }
 

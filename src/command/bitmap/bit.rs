@@ -2,7 +2,7 @@
 
 use super::{bit_offset, value};
 use crate::command::parse::integer;
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::Args;
 use crate::store::StrValue;
 
@@ -27,10 +27,12 @@ pub fn setbit(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let found = value::locked(&txn, key)?;
     let old = found.map_or(0, |found| byte_at(found, offset >> 3));
     let new = if on { old | mask(offset) } else { old & !mask(offset) };
+    let is_new = found.is_none();
     let grows = found.is_none_or(|found| found.len() <= offset >> 3);
     if grows || new != old {
         txn.patch(key, &[(offset >> 3, &[new])])?;
         txn.commit()?;
+        ctx.notify_write(is_new, Events::STRING, "setbit", key);
     }
     ctx.reply.integer(i64::from(old & mask(offset) != 0));
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::{bit_offset, value};
 use crate::command::parse::{integer, integer_arg, is_word};
-use crate::command::{CommandError, Ctx, Shared};
+use crate::command::{CommandError, Ctx, Events, Shared};
 use crate::protocol::Args;
 use crate::store::StrValue;
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ pub fn bitfield(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args.at(1));
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let found = value::locked(&txn, key)?;
+    let is_new = found.is_none();
     let mut bits = Bits { found, changed: BTreeMap::new() };
     let results: Vec<Option<i64>> = operations.iter().map(|operation| bits.run(operation)).collect();
     // Even a write that overflows and fails has made the string long enough for it.
@@ -31,6 +32,9 @@ pub fn bitfield(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         txn.patch(key, &patches)?;
     }
     txn.commit()?;
+    if !runs.is_empty() {
+        ctx.notify_write(is_new, Events::STRING, "setbit", key);
+    }
     reply(ctx, &results);
     Ok(())
 }

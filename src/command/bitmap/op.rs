@@ -2,7 +2,7 @@
 
 use super::value;
 use crate::command::parse::is_word;
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::Args;
 use crate::store::{Key, StrValue};
 
@@ -28,12 +28,21 @@ pub fn bitop(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         sources.push(value::locked(&txn, *key)?);
     }
     let result = combine(operation, &sources);
+    let missing: Vec<Key<'_>> =
+        keys[1..].iter().zip(&sources).filter(|(_, source)| source.is_none()).map(|(key, _)| *key).collect();
+    let old = txn.peek(keys[0]).is_some();
     if result.is_empty() {
         txn.delete(keys[0])?;
     } else {
         value::set(&mut txn, keys[0], &result, None)?;
     }
     txn.commit()?;
+    missing.into_iter().for_each(|key| ctx.notify_of(Events::KEY_MISS, "keymiss", key));
+    match result.is_empty() {
+        false => ctx.notify_write(!old, Events::STRING, "set", keys[0]),
+        true if old => ctx.notify(Events::GENERIC, "del", keys[0].name),
+        true => {}
+    }
     ctx.reply.integer(result.len() as i64);
     Ok(())
 }

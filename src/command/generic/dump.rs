@@ -2,7 +2,7 @@
 
 use crate::command::parse::{integer_arg, is_word};
 use crate::command::rdb::{self, PayloadError};
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::Args;
 use crate::store::Entry;
 
@@ -88,6 +88,7 @@ pub(super) fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandEr
     if !options.replace && txn.get(key).is_some() {
         return Err(BUSY_KEY);
     }
+    let replaced = txn.peek(key).is_some();
     match prepared {
         Some(value) => txn.set(key, value, expire_at)?,
         // Restored and expired at once.
@@ -96,6 +97,11 @@ pub(super) fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandEr
         }
     }
     txn.commit()?;
+    match is_past {
+        false => ctx.notify_write(true, Events::GENERIC, "restore", key),
+        true if replaced => ctx.notify(Events::GENERIC, "del", key.name),
+        true => {}
+    }
     if let (Some(entry), true) = (ctx.store.peek(key, ctx.now_ms, ctx.guard), options.tells_use()) {
         options.set_use(ctx, &entry);
     }

@@ -1,7 +1,7 @@
 //! The TTL family, the EXPIRE family and PERSIST.
 
 use crate::command::parse::{integer_arg, is_word};
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::Args;
 
 /// Replies that are no time.
@@ -125,12 +125,14 @@ fn set_expiry(
     let mut txn = ctx.store.write(ctx.worker, std::slice::from_ref(&key), ctx.now_ms, ctx.guard);
     let changed = match txn.get(key) {
         Some(entry) if conditions.allow(entry.expire_at().map(|at| at as i64), at_ms) => {
-            if at_ms <= ctx.now_ms as i64 {
+            let is_past = at_ms <= ctx.now_ms as i64;
+            if is_past {
                 txn.delete(key)?;
             } else {
                 txn.set_expiry(key, Some(at_ms as u64))?;
             }
             txn.commit()?;
+            ctx.notify(Events::GENERIC, if is_past { "del" } else { "expire" }, key.name);
             true
         }
         _ => false,
@@ -148,6 +150,7 @@ pub(super) fn persist(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandEr
     if had_expiry {
         txn.set_expiry(key, None)?;
         txn.commit()?;
+        ctx.notify(Events::GENERIC, "persist", key.name);
     }
     ctx.reply.integer(i64::from(had_expiry));
     Ok(())

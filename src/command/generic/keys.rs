@@ -1,7 +1,7 @@
 //! DEL, UNLINK, EXISTS, TOUCH, TYPE, RENAME, RENAMENX, COPY, MOVE, RANDOMKEY.
 
 use crate::command::parse::{db_arg, is_word};
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::Args;
 use crate::store::{Db, Entry, Key};
 
@@ -18,10 +18,17 @@ pub(super) fn del(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError>
     };
     let mut txn = ctx.store.write(ctx.worker, keys, ctx.now_ms, ctx.guard);
     let mut removed = 0;
+    let mut gone = Vec::new();
+    let tells = ctx.shared.settings.events().contains(Events::GENERIC);
     for &key in keys {
-        removed += i64::from(txn.delete(key)?);
+        let there = txn.delete(key)?;
+        removed += i64::from(there);
+        if there && tells {
+            gone.push(key.name);
+        }
     }
     txn.commit()?;
+    gone.into_iter().for_each(|name| ctx.notify(Events::GENERIC, "del", name));
     ctx.reply.integer(removed);
     Ok(())
 }
@@ -55,7 +62,9 @@ fn count<'a>(
     look: impl FnOnce(&Ctx<'a>, &[Key<'_>]) -> Vec<Option<Entry<'a>>>,
 ) -> Result<(), CommandError> {
     let keys: Vec<_> = args.from(1).iter().map(|name| ctx.key(name)).collect();
-    let found = look(ctx, &keys).iter().flatten().count();
+    let entries = look(ctx, &keys);
+    ctx.note_misses(&keys, &entries);
+    let found = entries.iter().flatten().count();
     ctx.stats.keyspace_hits.add(found as u64);
     ctx.stats.keyspace_misses.add((keys.len() - found) as u64);
     ctx.reply.integer(found as i64);
@@ -95,6 +104,9 @@ fn rename_unless(ctx: &mut Ctx<'_>, args: Args<'_>, only_if_free: bool) -> Resul
     }
     txn.commit()?;
     ctx.store.carry_access(from, to, ctx.now_ms, ctx.guard);
+    if from.name != to.name {
+        ctx.notify_moved(["rename_from", "rename_to"], from, to);
+    }
     Ok(true)
 }
 
@@ -121,6 +133,7 @@ pub(super) fn copy(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError
         Some(entry) if replace || txn.get(to).is_none() => {
             txn.copy(from, to, entry.expire_at())?;
             txn.commit()?;
+            ctx.notify_write(true, Events::GENERIC, "copy_to", to);
             true
         }
         _ => false,
@@ -142,6 +155,7 @@ pub(super) fn move_to(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandEr
         txn.rename(from, to)?;
         txn.commit()?;
         ctx.store.carry_access(from, to, ctx.now_ms, ctx.guard);
+        ctx.notify_moved(["move_from", "move_to"], from, to);
     }
     ctx.reply.integer(i64::from(moved));
     Ok(())

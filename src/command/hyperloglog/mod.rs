@@ -12,7 +12,7 @@ mod sparse;
 
 use super::parse::is_word;
 use super::string::value;
-use super::{Arity, CommandError, CommandSpec, Ctx, Flags, Group, KeySpec};
+use super::{Arity, CommandError, CommandSpec, Ctx, Events, Flags, Group, KeySpec};
 use crate::protocol::Args;
 use crate::store::{Key, StrValue};
 use sketch::{Encoding, REGISTERS, Sketch};
@@ -94,6 +94,7 @@ fn pfadd(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let sparse_max_bytes = ctx.shared.settings.hll_sparse_max_bytes();
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let entry = txn.get(key);
+    let is_new = entry.is_none();
     let (mut sketch, mut changed) = match value::string_of(entry)? {
         Some(found) => (Sketch::open(found)?, false),
         None => (Sketch::new(), true),
@@ -106,6 +107,7 @@ fn pfadd(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         sketch.mark_stale();
         value::set(&mut txn, key, sketch.bytes(), entry.and_then(|entry| entry.expire_at()))?;
         txn.commit()?;
+        ctx.notify_write(is_new, Events::STRING, "pfadd", key);
     }
     ctx.reply.integer(i64::from(changed));
     Ok(())
@@ -181,6 +183,7 @@ fn pfmerge(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
     }
     let entry = txn.get(keys[0]);
+    let is_new = entry.is_none();
     let mut merged = match value::string_of(entry)? {
         Some(found) => Sketch::open(found)?,
         None => Sketch::new(),
@@ -195,6 +198,7 @@ fn pfmerge(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     merged.mark_stale();
     value::set(&mut txn, keys[0], merged.bytes(), entry.and_then(|entry| entry.expire_at()))?;
     txn.commit()?;
+    ctx.notify_write(is_new, Events::STRING, "pfadd", keys[0]);
     ctx.reply.ok();
     Ok(())
 }

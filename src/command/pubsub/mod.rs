@@ -23,7 +23,10 @@ const fn subscription(name: &'static str, since: &'static str, least: usize, run
 }
 
 const fn publication(name: &'static str, since: &'static str, run: Handler) -> CommandSpec {
-    CommandSpec { flags: PUBSUB.union(Flags::FAST), ..CommandSpec::new(name, since, Group::PubSub, Arity::Exact(3), run) }
+    CommandSpec {
+        flags: PUBSUB.union(Flags::FAST),
+        ..CommandSpec::new(name, since, Group::PubSub, Arity::Exact(3), run)
+    }
 }
 
 /// The commands of this family.

@@ -40,7 +40,9 @@ fn each_name_is_confirmed_with_the_number_of_subscriptions() {
 fn a_subscribed_client_of_resp2_may_run_nothing_else() {
     let mut client = TestClient::new();
     client.run("SUBSCRIBE a");
-    for (line, name) in [("GET x", "get"), ("CONFIG GET x", "config|get"), ("HELLO 3", "hello"), ("PUBLISH a x", "publish")] {
+    for (line, name) in
+        [("GET x", "get"), ("CONFIG GET x", "config|get"), ("HELLO 3", "hello"), ("PUBLISH a x", "publish")]
+    {
         let refusal = format!(
             "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
         );

@@ -200,6 +200,6 @@ fn keyspace_events(text: &str) -> Option<String> {
     } else {
         printed.extend(ALL_EVENTS.chars().filter(|c| has(*c)));
     }
-    printed.extend("KEmn".chars().filter(|c| has(*c)));
+    printed.extend("nKEm".chars().filter(|c| has(*c)));
     Some(printed)
 }

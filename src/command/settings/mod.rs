@@ -18,8 +18,9 @@ pub use output::OutputLimits;
 pub use table::SETTINGS;
 
 use super::clients::ClientClass;
+use super::events::Events;
 use crate::store::{EvictionPolicy, Store};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -117,6 +118,7 @@ struct Live {
     eviction_tenacity: AtomicU64,
     lfu_log_factor: AtomicU64,
     lfu_decay_minutes: AtomicU64,
+    events: AtomicU32,
     output_limits: Arc<OutputLimits>,
 }
 
@@ -352,6 +354,12 @@ impl Settings {
         });
     }
 
+    /// Keyspace events asked for, with the channels they go to; nothing when there are none of either.
+    #[inline]
+    pub fn events(&self) -> Events {
+        Events::from_bits_truncate(self.live.events.load(Relaxed))
+    }
+
     /// How much may wait to be sent to a client of that class.
     pub fn output_limit(&self, class: ClientClass) -> OutputLimit {
         self.live.output_limits.of(class)
@@ -392,6 +400,7 @@ impl Settings {
         live.eviction_tenacity.store(unsigned("maxmemory-eviction-tenacity"), Relaxed);
         live.lfu_log_factor.store(unsigned("lfu-log-factor"), Relaxed);
         live.lfu_decay_minutes.store(unsigned("lfu-decay-time"), Relaxed);
+        live.events.store(Events::asked_for(text("notify-keyspace-events")).bits(), Relaxed);
         live.output_limits.set(kind::output_limits(text("client-output-buffer-limit")));
     }
 

@@ -146,7 +146,7 @@ pub const SETTINGS: &[SettingSpec] = &[
     also("min-slaves-max-lag", ignored("min-replicas-max-lag", INT, "10")),
     also("min-slaves-to-write", ignored("min-replicas-to-write", INT, "0")),
     ignored("no-appendfsync-on-rewrite", BOOL, "no"),
-    ignored("notify-keyspace-events", Kind::KeyspaceEvents, ""),
+    live("notify-keyspace-events", Kind::KeyspaceEvents, ""),
     ignored("oom-score-adj", Kind::Enum(&["no", "yes", "relative", "absolute"]), "no"),
     ignored("oom-score-adj-values", WORDS, "0 200 800"),
     fixed("pidfile", TEXT, ""),

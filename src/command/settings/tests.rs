@@ -59,7 +59,7 @@ fn a_change_takes_effect_and_shows_in_its_canonical_form() {
     );
     assert_eq!(settings.output_limit(ClientClass::Normal).soft_bytes, 1000);
     set(&settings, &[("notify-keyspace-events", "KEg$lshzxetdn")]).unwrap();
-    assert_eq!(text(&settings, "notify-keyspace-events"), "AKEn");
+    assert_eq!(text(&settings, "notify-keyspace-events"), "AnKE");
 }
 
 #[test]

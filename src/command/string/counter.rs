@@ -3,7 +3,7 @@
 use super::long_double::{self, LongDouble};
 use super::value;
 use crate::command::parse::{integer, integer_arg};
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::Args;
 use crate::store::StrValue;
 
@@ -38,6 +38,7 @@ pub fn incrbyfloat(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError
     let key = ctx.key(args.at(1));
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let entry = txn.get(key);
+    let is_new = entry.is_none();
     let old = match value::string_of(entry)? {
         Some(value) => float_of(value).ok_or(CommandError::NOT_FLOAT)?,
         None => LongDouble::ZERO,
@@ -47,6 +48,7 @@ pub fn incrbyfloat(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError
     let text = sum.to_text();
     value::set(&mut txn, key, text.as_bytes(), entry.and_then(|entry| entry.expire_at()))?;
     txn.commit()?;
+    ctx.notify_write(is_new, Events::STRING, "incrbyfloat", key);
     ctx.reply.bulk(text.as_bytes());
     Ok(())
 }
@@ -55,6 +57,7 @@ fn add(ctx: &mut Ctx<'_>, name: &[u8], by: i64) -> Result<(), CommandError> {
     let key = ctx.key(name);
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let entry = txn.get(key);
+    let is_new = entry.is_none();
     let old = match value::string_of(entry)? {
         Some(value) => integer_of(value).ok_or(CommandError::NOT_INTEGER)?,
         None => 0,
@@ -63,6 +66,7 @@ fn add(ctx: &mut Ctx<'_>, name: &[u8], by: i64) -> Result<(), CommandError> {
     let mut digits = [0; MAX_INTEGER_CHARS];
     txn.set_inline(key, decimal(sum, &mut digits), entry.and_then(|entry| entry.expire_at()))?;
     txn.commit()?;
+    ctx.notify_write(is_new, Events::STRING, "incrby", key);
     ctx.reply.integer(sum);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::expiry::{Expiry, expire_at, parse_getex};
 use super::value;
 use crate::command::parse::integer_arg;
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::Args;
 use bytes::BufMut;
 use std::ops::Range;
@@ -27,11 +27,16 @@ pub fn getdel(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args.at(1));
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let found = value::locked(&txn, key)?;
-    if found.is_some() {
-        txn.delete(key)?;
-        txn.commit()?;
+    if found.is_none() {
+        drop(txn);
+        ctx.reply.null();
+        ctx.notify(Events::KEY_MISS, "keymiss", key.name);
+        return Ok(());
     }
+    txn.delete(key)?;
+    txn.commit()?;
     value::reply_or_null(&mut ctx.reply, found);
+    ctx.notify(Events::GENERIC, "del", key.name);
     Ok(())
 }
 
@@ -45,20 +50,30 @@ pub fn getex(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let entry = txn.get(key);
     let found = value::string_of(entry)?;
-    if let Some(entry) = entry {
-        let expiry = match option {
-            // Read this late, so that an absent key is answered with null whatever the number.
-            Expiry::Time(clocking, text) => Some(expire_at(clocking, text, ctx.now_ms, "getex")?),
-            _ => None,
-        };
-        if expiry.is_some_and(|at| at <= ctx.now_ms) {
-            txn.delete(key)?;
-        } else if expiry != entry.expire_at() {
-            txn.set_expiry(key, expiry)?;
-        }
-        txn.commit()?;
+    let Some(entry) = entry else {
+        drop(txn);
+        ctx.reply.null();
+        ctx.notify(Events::KEY_MISS, "keymiss", key.name);
+        return Ok(());
+    };
+    let expiry = match option {
+        // Read this late, so that an absent key is answered with null whatever the number.
+        Expiry::Time(clocking, text) => Some(expire_at(clocking, text, ctx.now_ms, "getex")?),
+        _ => None,
+    };
+    let is_past = expiry.is_some_and(|at| at <= ctx.now_ms);
+    let event = match expiry {
+        Some(_) => Some(if is_past { "del" } else { "expire" }),
+        None => entry.expire_at().map(|_| "persist"),
+    };
+    if is_past {
+        txn.delete(key)?;
+    } else if expiry != entry.expire_at() {
+        txn.set_expiry(key, expiry)?;
     }
+    txn.commit()?;
     value::reply_or_null(&mut ctx.reply, found);
+    event.into_iter().for_each(|event| ctx.notify(Events::GENERIC, event, key.name));
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! MGET, MSET and MSETNX: several keys at one moment.
 
 use super::value;
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::Args;
 use crate::store::{Entry, Key, NewValue, StoreError, StrValue};
 
@@ -35,10 +35,20 @@ pub fn mset(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let keys = keys_of(ctx, args, "mset")?;
     let values = prepare_all(ctx, args)?;
     let mut txn = ctx.store.write(ctx.worker, &keys, ctx.now_ms, ctx.guard);
+    let mut new = Vec::new();
     for (key, value) in keys.iter().zip(values) {
+        if ctx.shared.settings.events().contains(Events::NEW) && txn.peek(*key).is_none() {
+            new.push(key.name);
+        }
         txn.set(*key, value, None)?;
     }
     txn.commit()?;
+    for key in keys {
+        // One that is named twice is new once.
+        let place = new.iter().position(|name| *name == key.name);
+        ctx.notify_write(place.is_some(), Events::STRING, "set", key);
+        new.retain(|name| *name != key.name);
+    }
     ctx.reply.ok();
     Ok(())
 }
@@ -62,6 +72,7 @@ pub fn msetnx(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         txn.set(*key, value, None)?;
     }
     txn.commit()?;
+    keys.into_iter().for_each(|key| ctx.notify_write(true, Events::STRING, "set", key));
     ctx.reply.integer(1);
     Ok(())
 }

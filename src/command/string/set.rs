@@ -2,7 +2,7 @@
 
 use super::expiry::{Clocking, Condition, Expiry, SetOptions, expire_at};
 use super::value;
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::{Args, ReplyWriter};
 use crate::store::StrValue;
 
@@ -51,8 +51,10 @@ fn set_plain(ctx: &mut Ctx<'_>, name: &[u8], bytes: &[u8]) -> Result<(), Command
     let key = ctx.key(name);
     let value = ctx.store.prepare(ctx.worker, bytes, ctx.guard)?;
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
+    let is_new = ctx.shared.settings.events().contains(Events::NEW) && txn.peek(key).is_none();
     txn.set(key, value, None)?;
     txn.commit()?;
+    ctx.notify_write(is_new, Events::STRING, "set", key);
     ctx.reply.ok();
     Ok(())
 }
@@ -103,18 +105,27 @@ fn set_with(
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let entry = txn.get(key);
     let old = if options.get { value::string_of(entry)? } else { None };
-    let stored = options.condition.holds(entry.is_some());
-    if stored {
-        let expiry = match options.expiry {
-            Expiry::Keep => {
-                entry.as_ref().map_or(Ok(()), |entry| entry.check())?;
-                entry.and_then(|entry| entry.expire_at())
-            }
-            _ => new_expiry,
-        };
-        txn.set(key, new, expiry)?;
-        txn.commit()?;
+    let is_new = entry.is_none();
+    if !options.condition.holds(!is_new) {
+        reply(&mut ctx.reply, Outcome { stored: false, old });
+        return Ok(());
     }
-    reply(&mut ctx.reply, Outcome { stored, old });
+    let expiry = match options.expiry {
+        Expiry::Keep => {
+            entry.as_ref().map_or(Ok(()), |entry| entry.check())?;
+            entry.and_then(|entry| entry.expire_at())
+        }
+        _ => new_expiry,
+    };
+    txn.set(key, new, expiry)?;
+    txn.commit()?;
+    reply(&mut ctx.reply, Outcome { stored: true, old });
+    if is_new && options.get {
+        ctx.notify(Events::KEY_MISS, "keymiss", name);
+    }
+    ctx.notify_write(is_new, Events::STRING, "set", key);
+    if new_expiry.is_some() {
+        ctx.notify(Events::GENERIC, "expire", name);
+    }
     Ok(())
 }

@@ -1,0 +1,155 @@
+//! What is published of which command. The whole list was compared with redis-server 7.0.15; this keeps a line of each kind.
+
+use super::*;
+use crate::command::testing::{Reply, TestClient};
+use bytes::BytesMut;
+
+/// A client of RESP3 that hears all events of `classes` itself.
+fn hearing(classes: &str) -> TestClient {
+    let mut client = TestClient::resp3();
+    client.run("HELLO 3");
+    client.run(&format!("CONFIG SET notify-keyspace-events {classes}"));
+    client.run("PSUBSCRIBE __key*__:*");
+    client
+}
+
+/// What was published since the last time: channel and message.
+fn heard(client: &TestClient) -> Vec<String> {
+    let mut posted = BytesMut::new();
+    client.direct.session.client.take_posted(&mut posted);
+    let (mut rest, mut events) = (&posted[..], Vec::new());
+    while !rest.is_empty() {
+        let (reply, behind) = Reply::decode(rest);
+        let items = reply.items();
+        events.push(format!("{} {}", items[2].text(), items[3].text()));
+        rest = behind;
+    }
+    events
+}
+
+#[test]
+fn an_event_goes_to_the_channels_that_are_asked_for() {
+    for (classes, expected) in [
+        ("KE$", &["__keyspace@0__:k set", "__keyevent@0__:set k"][..]),
+        ("KA", &["__keyspace@0__:k set"]),
+        ("E$n", &["__keyevent@0__:new k", "__keyevent@0__:set k"]),
+        ("Eg", &[]),
+        ("A", &[]),
+        ("KE", &[]),
+    ] {
+        let mut client = hearing(classes);
+        client.run("SET k v");
+        assert_eq!(heard(&client), expected, "{classes}");
+    }
+}
+
+#[test]
+fn commands_raise_the_events_that_they_raise_in_redis() {
+    let mut client = hearing("EAmn");
+    for (line, expected) in [
+        ("SET k v EX 100", "new k, set k, expire k"),
+        ("SET k v", "set k"),
+        ("SET k v NX", ""),
+        ("SETNX s v", "new s, set s"),
+        ("GETSET g v", "keymiss g, new g, set g"),
+        ("APPEND k x", "append k"),
+        ("INCR i", "new i, incrby i"),
+        ("DECRBY i 5", "incrby i"),
+        ("INCRBYFLOAT i 1", "incrbyfloat i"),
+        ("SETRANGE k 1 x", "setrange k"),
+        ("SETRANGE none 1 ''", ""),
+        ("MSET k 1 m 2 m 3", "set k, new m, set m, set m"),
+        ("MSETNX k 1 o 2", ""),
+        ("MSETNX n 1 o 2", "new n, set n, new o, set o"),
+        ("GETDEL n", "del n"),
+        ("GETDEL n", "keymiss n"),
+        ("GETEX k EX 100", "expire k"),
+        ("GETEX k PERSIST", "persist k"),
+        ("GETEX k PERSIST", ""),
+        ("GETEX o PXAT 1", "del o"),
+        ("SETBIT b 1 1", "new b, setbit b"),
+        ("SETBIT b 1 1", ""),
+        ("BITFIELD b SET u8 0 255", "setbit b"),
+        ("BITFIELD b GET u8 0", ""),
+        ("BITOP NOT r b", "new r, set r"),
+        ("BITOP NOT r none", "keymiss none, del r"),
+        ("PFADD h a", "new h, pfadd h"),
+        ("PFADD h a", ""),
+        ("PFMERGE h2 h", "new h2, pfadd h2"),
+        ("EXPIRE k 100", "expire k"),
+        ("PERSIST k", "persist k"),
+        ("EXPIRE m -1", "del m"),
+        ("RENAME k l", "new l, rename_from k, rename_to l"),
+        ("RENAME l l", ""),
+        ("COPY l c", "new c, copy_to c"),
+        ("DEL l c none", "del c, del l"),
+        ("GET none", "keymiss none"),
+        ("MGET none s gone", "keymiss none, keymiss gone"),
+        ("EXISTS none s", "keymiss none"),
+        ("TTL none", "keymiss none"),
+        ("FLUSHALL", ""),
+    ] {
+        client.run(line);
+        let events: Vec<String> =
+            heard(&client).iter().map(|event| event.trim_start_matches("__keyevent@0__:").to_owned()).collect();
+        assert_eq!(events.join(", "), expected, "{line}");
+    }
+    client.run("SET k v");
+    heard(&client);
+    client.run("MOVE k 1");
+    assert_eq!(heard(&client), ["__keyevent@1__:new k", "__keyevent@0__:move_from k", "__keyevent@1__:move_to k"]);
+}
+
+/// A key that is due is told of by whoever removes it: the cycle, or a read.
+#[test]
+fn expired_is_published_by_the_store() {
+    let mut client = hearing("Ex");
+    client.run("SET a v PX 10");
+    client.run("SET b v PX 10");
+    client.clock.advance(20);
+    assert_eq!(client.run("GET a"), Reply::Null);
+    client.store.expire_cycle(client.clock.now_ms(), std::time::Duration::from_secs(1));
+    let mut events = heard(&client);
+    events.sort_unstable();
+    assert_eq!(events, ["__keyevent@0__:expired a", "__keyevent@0__:expired b"]);
+    client.run("CONFIG SET notify-keyspace-events E$");
+    client.run("SET a v PX 10");
+    client.clock.advance(20);
+    client.run("GET a");
+    assert_eq!(heard(&client), ["__keyevent@0__:set a"]);
+}
+
+#[test]
+fn evicted_is_published_for_each_key() {
+    let mut client = hearing("Ee");
+    client.run("CONFIG SET maxmemory-policy allkeys-random maxmemory 100kb");
+    for i in 0..400 {
+        client.run_args(&[&b"SET"[..], format!("key:{i}").as_bytes(), &[b'x'; 1000]]);
+    }
+    let events = heard(&client);
+    let evicted = client.direct.shared.stats.worker(0).evicted_keys.get();
+    assert!(evicted > 100, "{evicted}");
+    assert_eq!(events.len() as u64, evicted);
+    assert!(events.iter().all(|event| event.starts_with("__keyevent@0__:evicted key:")));
+}
+
+/// Inside a transaction they wait for its end, or are dropped with it.
+#[test]
+fn events_of_a_transaction_come_after_it() {
+    let mut client = hearing("E$");
+    client.direct.session.modes.insert(Modes::IN_EXEC);
+    client.run("SET a 1");
+    client.run("SET b 1");
+    assert_eq!(heard(&client), [""; 0]);
+    client.direct.session.modes.remove(Modes::IN_EXEC);
+    client.with_ctx(|ctx| ctx.publish_events());
+    assert_eq!(heard(&client), ["__keyevent@0__:set a", "__keyevent@0__:set b"]);
+    client.direct.session.modes.insert(Modes::IN_EXEC);
+    client.run("SET a 1");
+    client.direct.session.modes.remove(Modes::IN_EXEC);
+    client.with_ctx(|ctx| {
+        ctx.drop_events();
+        ctx.publish_events();
+    });
+    assert_eq!(heard(&client), [""; 0]);
+}
