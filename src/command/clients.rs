@@ -33,6 +33,12 @@ bitflags::bitflags! {
         const MULTI = 1 << 1;
         /// `b`: waits in a blocking command.
         const BLOCKED = 1 << 2;
+        /// `t`: CLIENT TRACKING ON.
+        const TRACKING = 1 << 8;
+        /// `R`: the client that is told in its stead has gone.
+        const BROKEN_REDIRECT = 1 << 9;
+        /// `B`: tracks in BCAST mode.
+        const BCAST = 1 << 10;
         /// `d`: a watched key has changed, so EXEC will run nothing.
         const DIRTY = 1 << 7;
         /// `c`: closes once its reply is sent.
@@ -49,10 +55,13 @@ bitflags::bitflags! {
 impl ClientFlags {
     /// The letters, `N` when there are none.
     pub fn letters(self) -> String {
-        const LETTERS: [(ClientFlags, char); 8] = [
+        const LETTERS: [(ClientFlags, char); 11] = [
             (ClientFlags::PUBSUB, 'P'),
             (ClientFlags::MULTI, 'x'),
             (ClientFlags::BLOCKED, 'b'),
+            (ClientFlags::TRACKING, 't'),
+            (ClientFlags::BROKEN_REDIRECT, 'R'),
+            (ClientFlags::BCAST, 'B'),
             (ClientFlags::DIRTY, 'd'),
             (ClientFlags::CLOSING, 'c'),
             (ClientFlags::UNIX_SOCKET, 'U'),
@@ -118,14 +127,15 @@ pub struct Client {
     waker: Mutex<Option<Waker>>,
     /// Channels, patterns and shard channels that it is subscribed to.
     subscriptions: [AtomicU32; 3],
+    redirect: AtomicI64,
     outbox: Outbox,
     limits: Arc<OutputLimits>,
 }
 
 impl Default for Client {
-    /// A client without a connection, for tests of handlers.
+    /// A client without a connection, as it is for commands that run in their own process.
     fn default() -> Self {
-        Self::new(0, String::new(), String::new(), -1, 0, Arc::default())
+        Self::new(1, String::new(), String::new(), -1, 0, Arc::default())
     }
 }
 
@@ -151,6 +161,7 @@ impl Client {
             signals: AtomicU8::new(0),
             waker: Mutex::default(),
             subscriptions: Default::default(),
+            redirect: AtomicI64::new(-1),
             outbox: Outbox::default(),
             limits,
         }
@@ -213,6 +224,37 @@ impl Client {
     /// Notes the database it has chosen.
     pub fn set_db(&self, db: Db) {
         self.db.store(db, Relaxed);
+    }
+
+    /// Notes who is told of changed keys in its stead: 0 for nobody, `None` when it does not track. A redirection that was broken is forgotten.
+    pub fn set_redirect(&self, target: Option<i64>) {
+        self.redirect.store(target.unwrap_or(-1), Relaxed);
+        self.set_flag(ClientFlags::BROKEN_REDIRECT, false);
+    }
+
+    /// Who is told in its stead: 0 for nobody, -1 when it does not track.
+    pub fn redirect(&self) -> i64 {
+        self.redirect.load(Relaxed)
+    }
+
+    /// The client that is told in its stead has gone.
+    pub fn note_broken_redirect(&self) {
+        self.set_flag(ClientFlags::BROKEN_REDIRECT, true);
+    }
+
+    /// Whether it has.
+    pub fn has_broken_redirect(&self) -> bool {
+        self.flags().contains(ClientFlags::BROKEN_REDIRECT)
+    }
+
+    /// Whether it is subscribed to anything.
+    pub fn is_subscribed(&self) -> bool {
+        self.flags().contains(ClientFlags::PUBSUB)
+    }
+
+    /// The protocol it speaks.
+    pub fn protocol(&self) -> Protocol {
+        if self.protocol.load(Relaxed) == 3 { Protocol::Resp3 } else { Protocol::Resp2 }
     }
 
     /// Notes how many channels, patterns and shard channels it is subscribed to.
@@ -298,6 +340,11 @@ impl Client {
         self.output_bytes.store(output.len() as u64, Relaxed);
     }
 
+    /// Whether nothing reaches it any more.
+    pub fn has_left(&self) -> bool {
+        self.outbox.lock().is_shut()
+    }
+
     /// Nothing is sent any more: what was posted is dropped, and what will be.
     pub fn shut_outbox(&self) {
         self.outbox.lock().shut();
@@ -353,7 +400,7 @@ impl Client {
         line.extend_from_slice(
             format!(
                 " age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} \
-                 rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={} events=r cmd={} user=default redir=-1 resp={} lib-name=",
+                 rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={} events=r cmd={} user=default redir={} resp={} lib-name=",
                 now_ms.saturating_sub(self.connected_at_ms) / 1000,
                 now_ms.saturating_sub(self.last_active_ms()) / 1000,
                 self.flags().letters(),
@@ -369,6 +416,7 @@ impl Client {
                 output_bytes,
                 size_of::<Self>() as u64 + query_bytes + query_room + output_bytes + queued_bytes,
                 command,
+                self.redirect(),
                 self.protocol.load(Relaxed),
             )
             .as_bytes(),

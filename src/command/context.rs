@@ -1,10 +1,11 @@
 //! What a command sees of the server and of its session.
 
-use super::clients::{Client, ClientFlags};
+use super::clients::{Client, ClientFlags, Signals};
 use super::events::{Events, Pending};
 use super::pubsub::Subscriptions;
 use super::shared::{Shared, ShutdownRequest};
 use super::stats::WorkerStats;
+use super::tracking::SessionTracking;
 use super::transaction::{Queue, Watches};
 use crate::protocol::{Args, Protocol, ReplyWriter};
 use crate::store::{Db, Entry, Key, Store, Worker};
@@ -32,6 +33,10 @@ bitflags::bitflags! {
     pub struct Modes: u8 {
         /// Subscribed, over RESP2: only commands about that may run.
         const SUBSCRIBED = 1;
+        /// Something may be posted to the client: it is sent behind the reply of the command that it came with.
+        const LISTENING = 1 << 2;
+        /// CLIENT TRACKING: the keys of its reads are remembered.
+        const TRACKING = 1 << 3;
         /// The commands of a transaction are run: what is posted to the client waits for their end.
         const IN_EXEC = 1 << 1;
     }
@@ -62,6 +67,8 @@ pub struct Session {
     pub(super) pushes: bool,
     /// What is published when the command, or the transaction, is over.
     pub(super) pending: Pending,
+    /// What it is told of keys that have changed.
+    pub(super) tracking: SessionTracking,
     /// What it is subscribed to.
     pub(super) subscriptions: Subscriptions,
     /// How often the command that runs now may still wait for room in a full pool.
@@ -227,8 +234,10 @@ impl<'a> Ctx<'a> {
         }
     }
 
-    /// Whether this client's commands leave the access clocks alone is known to the worker, who runs commands of one client after the other.
-    pub fn follow_no_touch(&mut self) {
+    /// Who it works for, and whether that client's commands leave the access clocks alone, is known to the worker, who runs commands of one client after
+    /// the other.
+    pub fn follow_client(&mut self) {
+        self.worker.client = self.session.client.id();
         self.worker.no_touch = self.session.client.flags().contains(ClientFlags::NO_TOUCH);
     }
 
@@ -264,6 +273,21 @@ impl<'a> Ctx<'a> {
     pub(super) fn take_posted(&mut self) {
         if !self.session.modes.contains(Modes::IN_EXEC) {
             self.session.client.take_posted(self.reply.raw());
+        }
+    }
+
+    /// A command of a session in some mode is over.
+    #[cold]
+    pub(super) fn settle_modes(&mut self, args: Args<'_>) {
+        if self.session.modes.contains(Modes::IN_EXEC) || self.after.runs_again() {
+            return;
+        }
+        let in_multi = self.session.client.flags().contains(ClientFlags::MULTI);
+        if self.session.tracking.caching && !in_multi && !args.at(0).eq_ignore_ascii_case(b"client") {
+            self.session.tracking.caching = false;
+        }
+        if self.session.reply_mode == ReplyMode::On && self.session.client.signals().contains(Signals::POSTED) {
+            self.take_posted();
         }
     }
 

@@ -48,7 +48,7 @@ impl Direct {
             now_ms: store.clock().now_ms(),
             after: After::Continue,
         };
-        ctx.follow_no_touch();
+        ctx.follow_client();
         let result = body(&mut ctx);
         self.after = ctx.after;
         result

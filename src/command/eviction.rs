@@ -85,7 +85,8 @@ impl Ctx<'_> {
             // Not for what is as large as the data.
             return false;
         }
-        let (evicted, enough) = self.store.make_room_below(self.worker, &rules, ahead, self.now_ms, self.guard);
+        let (evicted, enough) =
+            self.evicting(|ctx| ctx.store.make_room_below(ctx.worker, &rules, ahead, ctx.now_ms, ctx.guard));
         self.count_evicted(evicted);
         if ahead == 0 {
             self.shared.over_limit.note(!enough, self.now_ms);
@@ -113,9 +114,17 @@ impl Ctx<'_> {
     /// then, which it takes the cleaner to make room of.
     fn evict_for_pool(&mut self, bytes: u64) -> bool {
         let rules = self.eviction_rules(0);
-        let evicted = self.store.evict(self.worker, &rules, bytes, self.now_ms, self.guard);
+        let evicted = self.evicting(|ctx| ctx.store.evict(ctx.worker, &rules, bytes, ctx.now_ms, ctx.guard));
         self.count_evicted(evicted);
         evicted.bytes > 0
+    }
+
+    /// Evicts. It is nobody's doing: a client that is not told of its own changes is told of these.
+    fn evicting<R>(&mut self, evict: impl FnOnce(&mut Self) -> R) -> R {
+        let client = std::mem::take(&mut self.worker.client);
+        let result = evict(self);
+        self.worker.client = client;
+        result
     }
 
     fn count_evicted(&mut self, evicted: Evicted) {

@@ -38,10 +38,12 @@ mod string;
 mod table;
 #[cfg(test)]
 mod testing;
+mod tracking;
 mod transaction;
 
 pub use crate::base::glob;
 pub use clients::{Client, Clients};
+pub use connection::leave;
 pub use context::{After, Ctx, Modes, ReplyMode, Session};
 pub use direct::Direct;
 pub use error::CommandError;

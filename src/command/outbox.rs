@@ -70,6 +70,11 @@ impl Queue {
         self.bytes = BytesMut::new();
     }
 
+    /// Whether nothing is taken any more.
+    pub fn is_shut(&self) -> bool {
+        self.is_shut
+    }
+
     /// How many bytes wait.
     pub fn len(&self) -> usize {
         self.bytes.len()

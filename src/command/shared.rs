@@ -7,6 +7,7 @@ use super::pubsub::Channels;
 use super::server::slowlog::SlowLog;
 use super::settings::Settings;
 use super::stats::Stats;
+use super::tracking::Tracking;
 use crate::base::Clock;
 use crate::store::Store;
 use std::path::PathBuf;
@@ -191,10 +192,12 @@ pub struct Shared {
     /// Counters.
     pub stats: Stats,
     /// Who is connected.
-    pub clients: Clients,
+    pub clients: Arc<Clients>,
     /// Who is subscribed to which channels.
     pub hub: Arc<Channels>,
     expiry_events: Arc<ExpiryEvents>,
+    /// Who may hold a copy of which key.
+    pub(super) tracking: Arc<Tracking>,
     /// Who this server is.
     pub identity: Identity,
     /// The time.
@@ -213,10 +216,11 @@ pub struct Shared {
 impl Shared {
     /// The state of a server with `workers` workers and a table of `commands` commands.
     pub fn new(settings: Settings, identity: Identity, clock: Clock, workers: usize, commands: usize) -> Self {
-        let clients = Clients::new(Arc::clone(settings.output_limits()));
+        let clients = Arc::new(Clients::new(Arc::clone(settings.output_limits())));
         let (settings, hub) = (Arc::new(settings), Arc::default());
         Self {
             expiry_events: ExpiryEvents::new(&hub, &settings),
+            tracking: Tracking::new(&settings, &clients),
             settings,
             stats: Stats::new(workers, commands),
             clients,
@@ -235,6 +239,7 @@ impl Shared {
     pub fn follow_settings(&self, store: &Store) {
         self.settings.apply_tracking(store);
         self.expiry_events.follow_settings(store);
+        self.tracking.follow(store);
     }
 
     /// Asks the server to shut down.

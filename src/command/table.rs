@@ -9,7 +9,7 @@
 
 use super::context::RoomWaits;
 use super::server::slowlog;
-use super::{After, CommandError, CommandSpec, Ctx, Flags, Modes, PauseScope, pubsub, transaction};
+use super::{After, CommandError, CommandSpec, Ctx, Flags, Modes, PauseScope, pubsub, tracking, transaction};
 use crate::protocol::Args;
 use std::time::Instant;
 
@@ -189,6 +189,9 @@ pub fn execute(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
     };
     ctx.publish_events();
+    if !ctx.session.modes.is_empty() {
+        ctx.settle_modes(args);
+    }
     outcome
 }
 
@@ -222,6 +225,9 @@ pub(super) fn run_within(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Re
 /// Calls a command's handler, taking its time where that is to be known.
 #[inline]
 fn call(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<(), CommandError> {
+    if ctx.session.modes.contains(Modes::TRACKING) {
+        tracking::before(ctx, found, args);
+    }
     let counters = ctx.stats.command(found.id);
     ctx.session.client.set_last_command(found.id);
     let weight = timing_weight(counters.calls.get(), found.spec.flags, ctx.shared.settings.slowlog_threshold_us());

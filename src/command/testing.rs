@@ -22,6 +22,8 @@ pub(crate) struct TestClient {
     pub worker: Worker,
     pub clock: Clock,
     pub direct: Direct,
+    /// Pushes that came behind replies.
+    pub pushes: Vec<Reply>,
 }
 
 impl TestClient {
@@ -30,7 +32,7 @@ impl TestClient {
         let clock = Clock::manual(START_MS);
         let store = memory_store(clock.clone());
         let worker = store.worker();
-        Self { store, worker, direct: Direct::new(clock.clone()), clock }
+        Self { store, worker, direct: Direct::new(clock.clone()), clock, pushes: Vec::new() }
     }
 
     /// The same in RESP3.
@@ -48,9 +50,27 @@ impl TestClient {
     /// Runs a request whose arguments may hold any bytes.
     pub fn run_args<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Reply {
         let out = self.run_raw(args);
-        let (reply, rest) = Reply::decode(&out);
+        let (reply, mut rest) = Reply::decode(&out);
+        while rest.starts_with(b">") {
+            let (push, behind) = Reply::decode(rest);
+            self.pushes.push(push);
+            rest = behind;
+        }
         assert!(rest.is_empty(), "bytes after the reply: {:?}", String::from_utf8_lossy(rest));
         reply
+    }
+
+    /// The pushes that came since they were last taken, with what was posted and not sent yet.
+    pub fn take_pushes(&mut self) -> Vec<Reply> {
+        let mut posted = BytesMut::new();
+        self.direct.session.client.take_posted(&mut posted);
+        let mut rest = &posted[..];
+        while !rest.is_empty() {
+            let (push, behind) = Reply::decode(rest);
+            self.pushes.push(push);
+            rest = behind;
+        }
+        std::mem::take(&mut self.pushes)
     }
 
     /// The reply's bytes: what a connection would send.

@@ -10,7 +10,7 @@ use super::dispatch::{self, FLUSH_BYTES, Requests};
 use super::stream::Stream;
 use super::worker::WorkerState;
 use crate::command::clients::{ClientFlags, Signals};
-use crate::command::{After, Client, Session, Shared, pubsub};
+use crate::command::{self, After, Client, Session, Shared};
 use crate::protocol::ReplyWriter;
 use bytes::{Buf, BytesMut};
 use std::convert::Infallible;
@@ -97,7 +97,7 @@ impl Connection {
     /// Nothing more is sent to it, and nothing more is to be had for it.
     pub fn leave(&mut self) {
         self.session.client.shut_outbox();
-        pubsub::leave(&self.shared, &mut self.session);
+        command::leave(&self.shared, &mut self.session);
     }
 
     /// The last thing: the socket is closed when this is dropped.

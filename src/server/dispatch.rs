@@ -177,7 +177,7 @@ fn execute(
         now_ms: state.now_ms,
         after: After::Continue,
     };
-    ctx.follow_no_touch();
+    ctx.follow_client();
     let mut executed = 0;
     // Ends: each turn runs at least one request, or leaves.
     while let Some(request) = requests.get(executed) {

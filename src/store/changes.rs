@@ -23,7 +23,7 @@ pub enum Change {
 /// Somebody who wants to know of changes.
 pub trait Watcher: Send + Sync {
     /// `name` in `db` has changed. Returns whether this watcher wants to hear of it again. One who watches everything is told of whole databases, too,
-    /// once, with an empty name.
+    /// once for each FLUSHDB, FLUSHALL or SWAPDB, with an empty name.
     fn changed(&self, db: Db, name: &[u8], change: Change) -> bool;
 
     /// As [`Watcher::changed`], for one who asks whose worker has written: [`Worker::client`](super::Worker::client), 0 for nobody's.
@@ -179,7 +179,14 @@ impl Changes {
                 !watchers.is_empty()
             });
         });
-        self.tell_all(|watcher| watcher.changed(db, &[], Change::Database));
+    }
+
+    /// Databases, `db` among them, were emptied or swapped, or would have been were they not empty: whoever watches everything is told once. All
+    /// stripes are held.
+    pub(super) fn tell_of_databases(&self, db: Db) {
+        if self.of_all.is_there() {
+            self.tell_all(|watcher| watcher.changed(db, &[], Change::Database));
+        }
     }
 }
 

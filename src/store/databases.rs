@@ -38,6 +38,7 @@ impl Store {
         // A database without an index never had a key: it keeps its keyspace.
         let used: Vec<Db> = dbs.iter().copied().filter(|&db| table.get(db).index().is_some()).collect();
         if used.is_empty() {
+            self.changes.tell_of_databases(0);
             return;
         }
         let mut fresh = Vec::with_capacity(used.len());
@@ -64,7 +65,13 @@ impl Store {
         let before = self.table.load(&guard);
         self.table.replace(table.clone(), &guard);
         used.iter().for_each(|&db| self.tell_of_database(db, before, &table, &guard));
+        self.changes.tell_of_databases(used[0]);
         self.wake_cleaner();
+    }
+
+    /// Waits until no write is under way that was when this was called.
+    pub fn await_writes(&self) {
+        drop(self.stripes.lock_all());
     }
 
     /// Swaps two databases in one durable step.
@@ -86,6 +93,7 @@ impl Store {
         let before = self.table.load(&guard);
         self.table.replace(table.clone(), &guard);
         [a, b].into_iter().for_each(|db| self.tell_of_database(db, before, &table, &guard));
+        self.changes.tell_of_databases(a);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! CLIENT: about this connection and the others.
 
-use super::{ANY_TIME, PLAIN, kill};
+use super::{ANY_TIME, PLAIN, kill, tracking};
 use crate::command::clients::{Client, ClientClass, ClientFlags, ClientLabels};
 use crate::command::context::ReplyMode;
 use crate::command::{Arity, CommandError, CommandSpec, Ctx, Flags, PauseScope, PauseWindow, container, help, parse};
@@ -29,18 +29,18 @@ pub(super) const SPEC: CommandSpec = CommandSpec {
 const SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "caching",
-        summary: "Would choose whether the keys of the next command are tracked; refused, as there is no tracking.",
+        summary: "Chooses whether the keys of the next command are tracked, in the modes OPTIN and OPTOUT.",
         since: "6.0.0",
         arity: Arity::Exact(3),
-        run: caching,
+        run: tracking::caching,
         ..SUB
     },
     CommandSpec { name: "getname", summary: "Returns the connection's name.", since: "2.6.9", run: get_name, ..SUB },
     CommandSpec {
         name: "getredir",
-        summary: "Returns the client that tracking messages are redirected to: -1, as there is no tracking.",
+        summary: "Returns the client that tracking messages are redirected to: 0 for none, -1 without tracking.",
         since: "6.0.0",
-        run: get_redirection,
+        run: tracking::redirection,
         ..SUB
     },
     CommandSpec { name: "help", summary: "Lists the subcommands.", since: "5.0.0", run: show_help, ..SUB },
@@ -118,17 +118,18 @@ const SUBCOMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "tracking",
-        summary: "Would have the server follow which keys the client caches; only OFF is taken, as there is no tracking.",
+        summary: "Has the server tell the client of keys that have changed since it read them.",
+        complexity: "O(1); some options may add O(N) for N prefixes",
         since: "6.0.0",
         arity: Arity::AtLeast(3),
-        run: tracking,
+        run: tracking::tracking,
         ..SUB
     },
     CommandSpec {
         name: "trackinginfo",
-        summary: "Describes the connection's tracking: off.",
+        summary: "Describes the connection's tracking.",
         since: "6.2.0",
-        run: tracking_info,
+        run: tracking::info,
         ..SUB
     },
     CommandSpec {
@@ -152,11 +153,11 @@ const SUBCOMMANDS: &[CommandSpec] = &[
 
 const HELP: &[&str] = &[
     "CACHING (YES|NO)",
-    "    Refused: client-side caching is not tracked here.",
+    "    Choose whether the keys of the next command are tracked, in OPTIN and OPTOUT mode.",
     "GETNAME",
     "    Return this connection's name.",
     "GETREDIR",
-    "    Return the target of tracking messages: always -1.",
+    "    Return the id of the client that tracking messages are redirected to.",
     "ID",
     "    Return this connection's id.",
     "INFO",
@@ -185,8 +186,9 @@ const HELP: &[&str] = &[
     "    Say which client library this connection uses.",
     "SETNAME <name>",
     "    Name this connection.",
-    "TRACKING (ON|OFF) [...]",
-    "    Only OFF is taken: client-side caching is not tracked here.",
+    "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+    "         [OPTIN] [OPTOUT] [NOLOOP]",
+    "    Be told, or another client, of keys that have changed since this one read them.",
     "TRACKINGINFO",
     "    Describe this connection's tracking.",
     "UNBLOCK <client-id> [TIMEOUT|ERROR]",
@@ -220,7 +222,8 @@ pub(super) fn class_arg(bytes: &[u8]) -> Result<Option<ClientClass>, CommandErro
     }
 }
 
-fn on_off(bytes: &[u8]) -> Result<bool, CommandError> {
+/// `ON` or `OFF`.
+pub(super) fn on_off(bytes: &[u8]) -> Result<bool, CommandError> {
     if parse::is_word(bytes, "ON") {
         Ok(true)
     } else if parse::is_word(bytes, "OFF") {
@@ -314,7 +317,7 @@ fn no_evict(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 fn no_touch(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     ctx.session.client.set_flag(ClientFlags::NO_TOUCH, on_off(args.at(2))?);
-    ctx.follow_no_touch();
+    ctx.follow_client();
     ctx.reply.ok();
     Ok(())
 }
@@ -369,42 +372,5 @@ fn unblock(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     parse::integer_arg(args.at(2))?;
     ctx.reply.integer(0);
-    Ok(())
-}
-
-fn get_redirection(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    ctx.reply.integer(-1);
-    Ok(())
-}
-
-fn caching(_ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    if !parse::is_word(args.at(2), "YES") && !parse::is_word(args.at(2), "NO") {
-        return Err(CommandError::SYNTAX);
-    }
-    Err(CommandError::fixed(
-        "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
-    ))
-}
-
-fn tracking(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    if on_off(args.at(2))? {
-        return Err(CommandError::fixed(
-            "ERR CLIENT TRACKING ON is not supported: this server does not track what clients cache",
-        ));
-    }
-    ctx.reply.ok();
-    Ok(())
-}
-
-fn tracking_info(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    let reply = &mut ctx.reply;
-    reply.map_header(3);
-    reply.bulk(b"flags");
-    reply.set_header(1);
-    reply.bulk(b"off");
-    reply.bulk(b"redirect");
-    reply.integer(-1);
-    reply.bulk(b"prefixes");
-    reply.array_header(0);
     Ok(())
 }

@@ -5,9 +5,10 @@
 mod client;
 mod hello;
 mod kill;
+mod tracking;
 
 use super::context::ReplyMode;
-use super::{After, CommandError, CommandSpec, Ctx, Group, Modes, parse, pubsub, transaction};
+use super::{After, CommandError, CommandSpec, Ctx, Group, Modes, Session, Shared, parse, pubsub, transaction};
 use super::{Arity, Flags, KeySpec};
 use crate::protocol::{Args, Protocol};
 
@@ -122,14 +123,20 @@ fn select(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 fn reset(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     transaction::leave(ctx);
     ctx.session.select(0);
-    pubsub::leave(ctx.shared, ctx.session);
+    leave(ctx.shared, ctx.session);
     ctx.speak(Protocol::Resp2);
     ctx.session.reply_mode = ReplyMode::On;
     ctx.session.authenticated = !ctx.shared.settings.password_required();
     client::forget(&ctx.session.client);
-    ctx.follow_no_touch();
+    ctx.follow_client();
     ctx.reply.simple("RESET");
     Ok(())
+}
+
+/// Ends what a session is subscribed to and tracks: it ends, or begins anew.
+pub fn leave(shared: &Shared, session: &mut Session) {
+    pubsub::leave(shared, session);
+    tracking::stop(shared, session);
 }
 
 #[cfg(test)]

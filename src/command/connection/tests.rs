@@ -108,7 +108,6 @@ fn client_commands_refuse_what_redis_refuses() {
     ] {
         assert_eq!(refused(&mut client, line), text, "{line}");
     }
-    assert!(refused(&mut client, "CLIENT TRACKING ON").starts_with("ERR CLIENT TRACKING ON is not supported"));
     assert_eq!(client.run("CLIENT TRACKING OFF"), Reply::ok());
     assert_eq!(client.run("CLIENT GETREDIR"), Reply::Integer(-1));
     assert_eq!(client.run("CLIENT UNBLOCK 7 ERROR"), Reply::Integer(0));
@@ -165,4 +164,63 @@ fn a_pause_only_grows_until_it_is_ended() {
     assert_eq!(client.direct.after, After::Postpone);
     client.clock.advance(2);
     assert_eq!(client.run("SET a 1"), Reply::ok());
+}
+
+#[test]
+fn tracking_refuses_options_that_do_not_go_together() {
+    let mut client = TestClient::new();
+    let switch = |what: &str| {
+        format!(
+            "ERR You can't switch {what} before disabling tracking for this client, and then re-enabling it with a different mode."
+        )
+    };
+    let overlap = |prefix: &str, other: &str| {
+        format!("ERR Prefix '{prefix}' overlaps with {other}. Prefixes for a single client must not overlap.")
+    };
+    for (line, error) in [
+        ("ON PREFIX x", "ERR PREFIX option requires BCAST mode to be enabled".to_owned()),
+        ("ON OPTIN OPTOUT", "ERR You can't specify both OPTIN mode and OPTOUT mode".to_owned()),
+        ("ON BCAST OPTIN", "ERR OPTIN and OPTOUT are not compatible with BCAST".to_owned()),
+        ("ON REDIRECT 999", "ERR The client ID you want redirect to does not exist".to_owned()),
+        ("ON REDIRECT me", "ERR value is not an integer or out of range".to_owned()),
+        ("ON REDIRECT", "ERR syntax error".to_owned()),
+        ("SOMETIMES", "ERR syntax error".to_owned()),
+        ("ON BCAST PREFIX a PREFIX ab", overlap("a", "another provided prefix 'ab'")),
+    ] {
+        assert_eq!(refused(&mut client, &format!("CLIENT TRACKING {line}")), error, "{line}");
+    }
+    for (first, then, error) in [
+        ("", "BCAST", switch("BCAST mode on/off")),
+        ("OPTIN", "OPTOUT", switch("OPTIN/OPTOUT mode")),
+        ("BCAST PREFIX ab", "BCAST PREFIX a", overlap("a", "an existing prefix 'ab'")),
+    ] {
+        assert_eq!(client.run(&format!("CLIENT TRACKING ON {first}")), Reply::ok());
+        assert_eq!(refused(&mut client, &format!("CLIENT TRACKING ON {then}")), error);
+        assert_eq!(client.run("CLIENT TRACKING OFF"), Reply::ok());
+    }
+}
+
+#[test]
+fn what_a_client_tracks_is_shown() {
+    let mut client = TestClient::new();
+    let shown = |client: &mut TestClient| {
+        let info = client.run("CLIENT TRACKINGINFO");
+        let words = |field| info.field(field).items().iter().map(Reply::text).collect::<Vec<_>>().join(" ");
+        (words("flags"), info.field("redirect").int(), words("prefixes"))
+    };
+    let letters = |client: &TestClient| client.direct.session.client.flags().letters();
+    assert_eq!(shown(&mut client), ("off".into(), -1, String::new()));
+    client.run("CLIENT TRACKING ON OPTIN NOLOOP");
+    client.run("CLIENT CACHING YES");
+    assert_eq!(shown(&mut client), ("on optin caching-yes noloop".into(), 0, String::new()));
+    assert_eq!((client.run("CLIENT GETREDIR"), letters(&client)), (Reply::Integer(0), "t".into()));
+    client.run("PING");
+    assert_eq!(shown(&mut client).0, "on optin noloop");
+    assert!(refused(&mut client, "CLIENT CACHING NO").contains("only valid when tracking is enabled in OPTOUT mode"));
+    client.run("CLIENT TRACKING OFF");
+    client.run("CLIENT TRACKING ON BCAST PREFIX b PREFIX a");
+    assert_eq!(shown(&mut client), ("on bcast".into(), 0, "a b".into()));
+    assert_eq!(letters(&client), "tB");
+    client.run("RESET");
+    assert_eq!((shown(&mut client).0, letters(&client)), ("off".into(), "N".into()));
 }

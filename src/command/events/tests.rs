@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::command::testing::{Reply, TestClient};
-use bytes::BytesMut;
 
 /// A client of RESP3 that hears all events of `classes` itself.
 fn hearing(classes: &str) -> TestClient {
@@ -14,17 +13,9 @@ fn hearing(classes: &str) -> TestClient {
 }
 
 /// What was published since the last time: channel and message.
-fn heard(client: &TestClient) -> Vec<String> {
-    let mut posted = BytesMut::new();
-    client.direct.session.client.take_posted(&mut posted);
-    let (mut rest, mut events) = (&posted[..], Vec::new());
-    while !rest.is_empty() {
-        let (reply, behind) = Reply::decode(rest);
-        let items = reply.items();
-        events.push(format!("{} {}", items[2].text(), items[3].text()));
-        rest = behind;
-    }
-    events
+fn heard(client: &mut TestClient) -> Vec<String> {
+    let event = |push: &Reply| format!("{} {}", push.items()[2].text(), push.items()[3].text());
+    client.take_pushes().iter().map(event).collect()
 }
 
 #[test]
@@ -39,7 +30,7 @@ fn an_event_goes_to_the_channels_that_are_asked_for() {
     ] {
         let mut client = hearing(classes);
         client.run("SET k v");
-        assert_eq!(heard(&client), expected, "{classes}");
+        assert_eq!(heard(&mut client), expected, "{classes}");
     }
 }
 
@@ -91,13 +82,13 @@ fn commands_raise_the_events_that_they_raise_in_redis() {
     ] {
         client.run(line);
         let events: Vec<String> =
-            heard(&client).iter().map(|event| event.trim_start_matches("__keyevent@0__:").to_owned()).collect();
+            heard(&mut client).iter().map(|event| event.trim_start_matches("__keyevent@0__:").to_owned()).collect();
         assert_eq!(events.join(", "), expected, "{line}");
     }
     client.run("SET k v");
-    heard(&client);
+    heard(&mut client);
     client.run("MOVE k 1");
-    assert_eq!(heard(&client), ["__keyevent@1__:new k", "__keyevent@0__:move_from k", "__keyevent@1__:move_to k"]);
+    assert_eq!(heard(&mut client), ["__keyevent@1__:new k", "__keyevent@0__:move_from k", "__keyevent@1__:move_to k"]);
 }
 
 /// A key that is due is told of by whoever removes it: the cycle, or a read.
@@ -109,14 +100,14 @@ fn expired_is_published_by_the_store() {
     client.clock.advance(20);
     assert_eq!(client.run("GET a"), Reply::Null);
     client.store.expire_cycle(client.clock.now_ms(), std::time::Duration::from_secs(1));
-    let mut events = heard(&client);
+    let mut events = heard(&mut client);
     events.sort_unstable();
     assert_eq!(events, ["__keyevent@0__:expired a", "__keyevent@0__:expired b"]);
     client.run("CONFIG SET notify-keyspace-events E$");
     client.run("SET a v PX 10");
     client.clock.advance(20);
     client.run("GET a");
-    assert_eq!(heard(&client), ["__keyevent@0__:set a"]);
+    assert_eq!(heard(&mut client), ["__keyevent@0__:set a"]);
 }
 
 #[test]
@@ -126,7 +117,7 @@ fn evicted_is_published_for_each_key() {
     for i in 0..400 {
         client.run_args(&[&b"SET"[..], format!("key:{i}").as_bytes(), &[b'x'; 1000]]);
     }
-    let events = heard(&client);
+    let events = heard(&mut client);
     let evicted = client.direct.shared.stats.worker(0).evicted_keys.get();
     assert!(evicted > 100, "{evicted}");
     assert_eq!(events.len() as u64, evicted);
@@ -140,10 +131,10 @@ fn events_of_a_transaction_come_after_it() {
     client.direct.session.modes.insert(Modes::IN_EXEC);
     client.run("SET a 1");
     client.run("SET b 1");
-    assert_eq!(heard(&client), [""; 0]);
+    assert_eq!(heard(&mut client), [""; 0]);
     client.direct.session.modes.remove(Modes::IN_EXEC);
     client.with_ctx(|ctx| ctx.publish_events());
-    assert_eq!(heard(&client), ["__keyevent@0__:set a", "__keyevent@0__:set b"]);
+    assert_eq!(heard(&mut client), ["__keyevent@0__:set a", "__keyevent@0__:set b"]);
     client.direct.session.modes.insert(Modes::IN_EXEC);
     client.run("SET a 1");
     client.direct.session.modes.remove(Modes::IN_EXEC);
@@ -151,5 +142,5 @@ fn events_of_a_transaction_come_after_it() {
         ctx.drop_events();
         ctx.publish_events();
     });
-    assert_eq!(heard(&client), [""; 0]);
+    assert_eq!(heard(&mut client), [""; 0]);
 }

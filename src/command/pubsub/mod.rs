@@ -126,7 +126,7 @@ pub(super) fn refusal(full_name: &str) -> CommandError {
 }
 
 /// Ends all subscriptions of a session that ends, or begins anew.
-pub fn leave(shared: &Shared, session: &mut Session) {
+pub(super) fn leave(shared: &Shared, session: &mut Session) {
     for topic in [Topic::Channel, Topic::Pattern, Topic::ShardChannel] {
         for name in std::mem::take(session.subscriptions.of(topic)) {
             shared.hub.unsubscribe(topic, &name, session.client.id());
@@ -142,6 +142,7 @@ pub(super) fn follow(session: &mut Session) {
     session.client.set_flag(ClientFlags::PUBSUB, subscribed);
     session.client.set_subscriptions(counts);
     session.modes.set(Modes::SUBSCRIBED, subscribed && session.protocol == Protocol::Resp2);
+    session.modes.set(Modes::LISTENING, subscribed || session.modes.contains(Modes::TRACKING));
 }
 
 fn confirm(ctx: &mut Ctx<'_>, word: &str, name: Option<&[u8]>, count: usize) {

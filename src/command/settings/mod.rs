@@ -119,6 +119,7 @@ struct Live {
     lfu_log_factor: AtomicU64,
     lfu_decay_minutes: AtomicU64,
     events: AtomicU32,
+    tracking_max_keys: AtomicU64,
     output_limits: Arc<OutputLimits>,
 }
 
@@ -360,6 +361,11 @@ impl Settings {
         Events::from_bits_truncate(self.live.events.load(Relaxed))
     }
 
+    /// Most keys that are remembered for clients that track; 0 for no limit.
+    pub fn tracking_max_keys(&self) -> usize {
+        self.live.tracking_max_keys.load(Relaxed) as usize
+    }
+
     /// How much may wait to be sent to a client of that class.
     pub fn output_limit(&self, class: ClientClass) -> OutputLimit {
         self.live.output_limits.of(class)
@@ -401,6 +407,7 @@ impl Settings {
         live.lfu_log_factor.store(unsigned("lfu-log-factor"), Relaxed);
         live.lfu_decay_minutes.store(unsigned("lfu-decay-time"), Relaxed);
         live.events.store(Events::asked_for(text("notify-keyspace-events")).bits(), Relaxed);
+        live.tracking_max_keys.store(unsigned("tracking-table-max-keys"), Relaxed);
         live.output_limits.set(kind::output_limits(text("client-output-buffer-limit")));
     }
 

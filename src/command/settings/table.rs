@@ -227,7 +227,7 @@ pub const SETTINGS: &[SettingSpec] = &[
     ignored("tls-session-cache-size", INT, "20480"),
     ignored("tls-session-cache-timeout", INT, "300"),
     ignored("tls-session-caching", BOOL, "yes"),
-    ignored("tracking-table-max-keys", int(0, i64::MAX), "1000000"),
+    live("tracking-table-max-keys", int(0, i64::MAX), "1000000"),
     start("unixsocket", TEXT, ""),
     start("unixsocketperm", Kind::Octal, "0"),
     start("workers", int(0, 1024), "0"),

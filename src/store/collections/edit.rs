@@ -157,7 +157,12 @@ impl<'a> Txn<'a> {
             }
             objects.dropping.drop_elements(tools, change.id, cut);
             if let Some(name) = change.name {
-                self.store.changes.tell(change.db, &self.worker.names[name], crate::store::Change::Written, self.worker.client);
+                self.store.changes.tell(
+                    change.db,
+                    &self.worker.names[name],
+                    crate::store::Change::Written,
+                    self.worker.client,
+                );
             }
         }
         self.worker.elements.clear();

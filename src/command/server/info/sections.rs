@@ -64,16 +64,9 @@ pub(super) fn clients(report: &mut Report, ctx: &Ctx<'_>) {
         "client_recent_max_output_buffer",
         clients.iter().map(|client| client.output_bytes()).max().unwrap_or(0),
     );
-    zeros(
-        report,
-        &[
-            "blocked_clients",
-            "tracking_clients",
-            "clients_in_timeout_table",
-            "total_blocking_keys",
-            "total_blocking_keys_on_nokey",
-        ],
-    );
+    report.field("blocked_clients", 0);
+    report.field("tracking_clients", ctx.shared.tracking.figures().clients);
+    zeros(report, &["clients_in_timeout_table", "total_blocking_keys", "total_blocking_keys_on_nokey"]);
 }
 
 /// Memory in use is what this process has taken besides the pool, and the live records in the pool.
@@ -262,12 +255,13 @@ pub(super) fn stats(report: &mut Report, ctx: &Ctx<'_>) {
             "active_defrag_key_misses",
             "total_active_defrag_time",
             "current_active_defrag_time",
-            "tracking_total_keys",
-            "tracking_total_items",
-            "tracking_total_prefixes",
-            "unexpected_error_replies",
         ],
     );
+    let tracking = ctx.shared.tracking.figures();
+    report.field("tracking_total_keys", tracking.keys);
+    report.field("tracking_total_items", tracking.items);
+    report.field("tracking_total_prefixes", tracking.prefixes);
+    report.field("unexpected_error_replies", 0);
     report.field("total_error_replies", totals.error_replies);
     report.field("dump_payload_sanitizations", 0);
     report.field("total_reads_processed", totals.reads_processed);
