@@ -74,3 +74,12 @@ test('binary keys and values', async () => {
   await client.set('big', big);
   assert.ok((await client.getBuffer('big')).equals(big));
 });
+
+test('channels', async () => {
+  const subscriber = client.duplicate();
+  const heard = new Promise((resolve) => subscriber.on('pmessage', (pattern, channel, message) => resolve([channel, message])));
+  await subscriber.psubscribe('ne*');
+  assert.equal(await client.publish('news', 'hello'), 1);
+  assert.deepEqual(await heard, ['news', 'hello']);
+  await subscriber.quit();
+});

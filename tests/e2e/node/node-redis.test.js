@@ -58,4 +58,41 @@ for (const RESP of [2, 3]) {
       await client.set('k', 'v', { expiration: { type: 'EX', value: 100 } });
       assert.ok((await client.ttl('k')) > 90);
     }));
+
+  test(`RESP${RESP}: channels`, () =>
+    session(async (client) => {
+      const subscriber = client.duplicate();
+      subscriber.on('error', () => {});
+      await subscriber.connect();
+      const heard = [];
+      let enough;
+      const all = new Promise((resolve) => (enough = resolve));
+      const hear = (message, channel) => heard.push(`${channel} ${message}`) === 200 && enough();
+      await subscriber.subscribe('news', hear);
+      await subscriber.pSubscribe('n?ws', hear);
+      await Promise.all(Array.from({ length: 100 }, (_, i) => client.publish('news', `${i}`)));
+      await all;
+      assert.deepEqual(heard, Array.from({ length: 200 }, (_, i) => `news ${i >> 1}`));
+      await subscriber.unsubscribe();
+      await subscriber.pUnsubscribe();
+      assert.equal(await client.publish('news', 'anybody?'), 0);
+      await subscriber.close();
+    }));
 }
+
+test("the client's cache follows changes", async () => {
+  const options = { socket: { port }, RESP: 3, database: 11 };
+  const cached = createClient({ ...options, clientSideCache: { ttl: 0, maxEntries: 0, evictPolicy: 'LRU' } });
+  const writer = createClient(options);
+  await Promise.all([cached.connect(), writer.connect()]);
+  await writer.set('k', '0');
+  for (let i = 1; i < 200; i++) {
+    await cached.get('k');
+    await writer.set('k', `${i}`);
+    // Its answer comes behind the invalidation.
+    await cached.ping();
+    assert.equal(await cached.get('k'), `${i}`);
+  }
+  await writer.del('k');
+  await Promise.all([cached.close(), writer.close()]);
+});

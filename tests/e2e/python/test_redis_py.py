@@ -10,6 +10,8 @@ import unittest
 
 import redis
 import redis.asyncio
+import redis.cache
+import redis.connection
 
 PORT = int(os.environ["FENCEPOST_PORT"])
 
@@ -184,6 +186,47 @@ class Session:
 
         self.assertEqual(asyncio.run(session()), ["größe"] * 50)
 
+    def test_channels(self):
+        subscriber = self.client.pubsub(ignore_subscribe_messages=True)
+        subscriber.subscribe("news")
+        subscriber.psubscribe("n*")
+        eventually(lambda: self.client.pubsub_numsub("news") == [(b"news", 1)] and self.client.pubsub_numpat() == 1)
+        self.assertEqual(self.client.publish("news", "hello"), 2)
+        heard = []
+
+        def both():
+            # Nothing is returned for a confirmation.
+            message = subscriber.get_message(timeout=0.1)
+            if message:
+                heard.append((message["type"], message["data"]))
+            return len(heard) == 2
+
+        eventually(both)
+        self.assertEqual(heard, [("message", b"hello"), ("pmessage", b"hello")])
+        subscriber.unsubscribe()
+        subscriber.punsubscribe()
+        eventually(lambda: self.client.publish("news", "anybody?") == 0)
+        subscriber.close()
+
+    def test_keyspace_events(self):
+        self.client.config_set("notify-keyspace-events", "KEA")
+        subscriber = self.client.pubsub(ignore_subscribe_messages=True)
+        subscriber.psubscribe("__keyevent@9__:*")
+        eventually(lambda: self.client.pubsub_numpat() == 1)
+        self.client.set("k", "v", px=20)
+        events = []
+
+        def expired():
+            message = subscriber.get_message(timeout=0.1)
+            if message:
+                events.append((message["channel"].decode().split(":")[1], message["data"]))
+            return ("expired", b"k") in events
+
+        eventually(expired)
+        self.assertEqual(events, [("set", b"k"), ("expire", b"k"), ("expired", b"k")])
+        subscriber.close()
+        self.client.config_set("notify-keyspace-events", "")
+
 
 class Resp2(Session, unittest.TestCase):
     protocol = 2
@@ -197,6 +240,17 @@ class Resp3(Session, unittest.TestCase):
         reply = {k if isinstance(k, str) else k.decode(): v for k, v in reply.items()}
         self.assertEqual(reply["proto"], 3)
         self.assertEqual(reply["role"], b"master")
+
+    def test_the_client_s_cache_follows_changes(self):
+        # The client asks for the version in which Redis's own editions became alike.
+        redis.connection.CacheProxyConnection.MIN_ALLOWED_VERSION = "7.2.0"
+        cached = redis.Redis(port=PORT, db=9, protocol=3, cache_config=redis.cache.CacheConfig())
+        self.client.set("k", "old")
+        self.assertEqual([cached.get("k"), cached.get("k")], [b"old", b"old"])
+        self.assertEqual(cached.get_cache().size, 1)
+        self.client.set("k", "new")
+        self.assertEqual(cached.get("k"), b"new")
+        cached.close()
 
 
 if __name__ == "__main__":
