@@ -34,11 +34,9 @@ bitflags::bitflags! {
         /// Subscribed, over RESP2: only commands about that may run.
         const SUBSCRIBED = 1;
         /// Something may be posted to the client: it is sent behind the reply of the command that it came with.
-        const LISTENING = 1 << 2;
+        const LISTENING = 1 << 1;
         /// CLIENT TRACKING: the keys of its reads are remembered.
-        const TRACKING = 1 << 3;
-        /// The commands of a transaction are run: what is posted to the client waits for their end.
-        const IN_EXEC = 1 << 1;
+        const TRACKING = 1 << 2;
     }
 }
 
@@ -262,7 +260,7 @@ impl<'a> Ctx<'a> {
 
     /// Changes the protocol (HELLO, RESET), from here on in the reply. What was posted in the former one comes first.
     pub(super) fn speak(&mut self, protocol: Protocol) {
-        let output = (!self.session.modes.contains(Modes::IN_EXEC)).then(|| self.reply.raw());
+        let output = (!self.session.in_exec).then(|| self.reply.raw());
         self.session.client.set_protocol(protocol, output);
         self.session.protocol = protocol;
         self.reply.set_protocol(protocol);
@@ -271,7 +269,7 @@ impl<'a> Ctx<'a> {
 
     /// Writes what was posted to this client, in between two replies. Inside a transaction, whose replies are elements of one, it waits.
     pub(super) fn take_posted(&mut self) {
-        if !self.session.modes.contains(Modes::IN_EXEC) {
+        if !self.session.in_exec {
             self.session.client.take_posted(self.reply.raw());
         }
     }
@@ -279,7 +277,7 @@ impl<'a> Ctx<'a> {
     /// A command of a session in some mode is over.
     #[cold]
     pub(super) fn settle_modes(&mut self, args: Args<'_>) {
-        if self.session.modes.contains(Modes::IN_EXEC) || self.after.runs_again() {
+        if self.session.in_exec || self.after.runs_again() {
             return;
         }
         let in_multi = self.session.client.flags().contains(ClientFlags::MULTI);

@@ -7,7 +7,8 @@
 //! Keys that expire are told of by the store, whoever finds them due: [`ExpiryEvents`].
 
 use super::pubsub::Channels;
-use super::{Ctx, Modes, Settings};
+use super::{Ctx, Settings};
+use crate::pubsub::Topic;
 use crate::store::{Change, Db, Key, Store, Watcher};
 use std::sync::Arc;
 
@@ -88,6 +89,7 @@ impl Events {
 /// A message on its way to a channel.
 #[derive(Debug)]
 struct Event {
+    topic: Topic,
     channel: Vec<u8>,
     payload: Vec<u8>,
 }
@@ -107,12 +109,15 @@ impl Pending {
 /// The messages of one event, in the order they are sent.
 fn messages(asked: Events, db: Db, event: &str, key: &[u8]) -> impl Iterator<Item = Event> {
     let keyspace = asked.contains(Events::KEYSPACE).then(|| Event {
+        topic: Topic::Channel,
         channel: [format!("__keyspace@{db}__:").as_bytes(), key].concat(),
         payload: event.as_bytes().to_vec(),
     });
-    let keyevent = asked
-        .contains(Events::KEYEVENT)
-        .then(|| Event { channel: format!("__keyevent@{db}__:{event}").into_bytes(), payload: key.to_vec() });
+    let keyevent = asked.contains(Events::KEYEVENT).then(|| Event {
+        topic: Topic::Channel,
+        channel: format!("__keyevent@{db}__:{event}").into_bytes(),
+        payload: key.to_vec(),
+    });
     keyspace.into_iter().chain(keyevent)
 }
 
@@ -162,11 +167,17 @@ impl Ctx<'_> {
         self.shared.settings.events().contains(class)
     }
 
+    /// Publishes a message together with the events, in the order they were raised.
+    pub(super) fn publish_later(&self, topic: Topic, channel: &[u8], payload: &[u8]) {
+        let event = Event { topic, channel: channel.to_vec(), payload: payload.to_vec() };
+        self.session.pending.0.borrow_mut().push(event);
+    }
+
     /// Sends off the events that were raised. To be called when what they tell of is there for everyone to see: by the table after each command, and
     /// after EXEC for all that ran in it.
     #[inline]
     pub fn publish_events(&mut self) {
-        if !self.session.pending.is_empty() && !self.session.modes.contains(Modes::IN_EXEC) {
+        if !self.session.pending.is_empty() && !self.session.in_exec {
             self.publish_pending();
         }
     }
@@ -174,7 +185,7 @@ impl Ctx<'_> {
     #[cold]
     fn publish_pending(&mut self) {
         for event in std::mem::take(self.session.pending.0.get_mut()) {
-            self.shared.hub.publish(&event.channel, &event.payload);
+            self.shared.hub.publish(event.topic, &event.channel, &event.payload);
         }
     }
 
@@ -213,7 +224,7 @@ impl Watcher for ExpiryEvents {
         let asked = self.settings.events();
         if change == Change::Expired && asked.contains(Events::EXPIRED) {
             for event in messages(asked, db, "expired", name) {
-                self.hub.publish(&event.channel, &event.payload);
+                self.hub.publish(event.topic, &event.channel, &event.payload);
             }
         }
         true

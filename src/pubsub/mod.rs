@@ -144,15 +144,20 @@ impl<S: Subscriber> Hub<S> {
         }
     }
 
-    /// PUBLISH: delivers to those who are subscribed to the channel, then to those whose patterns match. Says how many deliveries there were.
-    pub fn publish(&self, channel: &[u8], payload: &[u8]) -> usize {
+    /// Delivers a message to those who are subscribed to the channel, then, unless it is a shard channel, to those whose patterns match. Says how many
+    /// deliveries there were.
+    pub fn publish(&self, topic: Topic, channel: &[u8], payload: &[u8]) -> usize {
         if self.is_idle() {
             return 0;
         }
-        let part = self.channels.part_of(channel);
+        let namespace = if topic == Topic::ShardChannel { &self.shard_channels } else { &self.channels };
+        let part = namespace.part_of(channel);
         let direct = part
             .get(channel)
-            .map_or(0, |subscribers| deliver(subscribers, &Message::new(Topic::Channel, None, channel, payload)));
+            .map_or(0, |subscribers| deliver(subscribers, &Message::new(topic, None, channel, payload)));
+        if topic == Topic::ShardChannel {
+            return direct;
+        }
         let patterns = self.patterns.read().unwrap_or_else(PoisonError::into_inner);
         let matching = patterns.iter().filter(|(pattern, _)| glob::matches(pattern, channel));
         let by_pattern = matching.map(|(pattern, subscribers)| {
@@ -161,14 +166,15 @@ impl<S: Subscriber> Hub<S> {
         direct + by_pattern.sum::<usize>()
     }
 
-    /// SPUBLISH. Says how many deliveries there were.
-    pub fn publish_shard(&self, channel: &[u8], payload: &[u8]) -> usize {
-        if self.is_idle() {
-            return 0;
+    /// How many deliveries a message would make now.
+    pub fn receivers(&self, topic: Topic, channel: &[u8]) -> usize {
+        let direct = self.subscribers(topic, channel);
+        if topic == Topic::ShardChannel {
+            return direct;
         }
-        let part = self.shard_channels.part_of(channel);
-        part.get(channel)
-            .map_or(0, |subscribers| deliver(subscribers, &Message::new(Topic::ShardChannel, None, channel, payload)))
+        let patterns = self.patterns.read().unwrap_or_else(PoisonError::into_inner);
+        let matching = patterns.iter().filter(|(pattern, _)| glob::matches(pattern, channel));
+        direct + matching.map(|(_, subscribers)| subscribers.len()).sum::<usize>()
     }
 
     /// Names that somebody is subscribed to and that are `wanted`, in no order.

@@ -39,11 +39,12 @@ fn a_message_goes_to_its_channel_and_to_matching_patterns_in_each_protocol() {
     hub.subscribe(Topic::Channel, b"news", &old);
     hub.subscribe(Topic::Pattern, b"n*", &new);
     hub.subscribe(Topic::ShardChannel, b"news", &new);
-    assert_eq!(hub.publish(b"news", b"x"), 2);
-    assert_eq!(hub.publish(b"olds", b"x"), 0);
+    assert_eq!([Topic::Channel, Topic::ShardChannel].map(|topic| hub.receivers(topic, b"news")), [2, 1]);
+    assert_eq!(hub.publish(Topic::Channel, b"news", b"x"), 2);
+    assert_eq!(hub.publish(Topic::Channel, b"olds", b"x"), 0);
     assert_eq!(old.heard(), "*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$1\r\nx\r\n");
     assert_eq!(new.heard(), ">4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$4\r\nnews\r\n$1\r\nx\r\n");
-    assert_eq!(hub.publish_shard(b"news", b"y"), 1);
+    assert_eq!(hub.publish(Topic::ShardChannel, b"news", b"y"), 1);
     assert_eq!(old.heard() + &new.heard(), ">3\r\n$8\r\nsmessage\r\n$4\r\nnews\r\n$1\r\ny\r\n");
     let counts = [Topic::Channel, Topic::Pattern, Topic::ShardChannel].map(|topic| hub.count(topic));
     assert_eq!(counts, [1, 1, 1]);
@@ -56,7 +57,7 @@ fn a_message_goes_to_its_channel_and_to_matching_patterns_in_each_protocol() {
         assert_eq!(hub.count(topic), 0);
     }
     assert!(hub.is_idle());
-    assert_eq!(hub.publish(b"news", b"x") + hub.publish_shard(b"news", b"x"), 0);
+    assert_eq!(hub.publish(Topic::Channel, b"news", b"x") + hub.publish(Topic::ShardChannel, b"news", b"x"), 0);
 }
 
 /// Several threads publish to one channel: every subscriber, by name or by pattern, hears all of it in one and the same order.
@@ -70,7 +71,9 @@ fn all_subscribers_of_a_channel_hear_one_order() {
         .map(|publisher| {
             let hub = Arc::clone(&hub);
             thread::spawn(move || {
-                (0..500).for_each(|i| assert_eq!(hub.publish(b"c", format!("{publisher}:{i}").as_bytes()), 2));
+                (0..500).for_each(|i| {
+                    assert_eq!(hub.publish(Topic::Channel, b"c", format!("{publisher}:{i}").as_bytes()), 2)
+                });
             })
         })
         .collect();

@@ -135,7 +135,14 @@ fn start(ctx: &mut Ctx<'_>, request: Request<'_>) {
     client.set_flag(ClientFlags::BCAST, request.options.contains(Options::BCAST));
     client.set_redirect(Some(request.redirect.as_ref().map_or(0, |target| target.id() as i64)));
     let Request { redirect, options, .. } = request;
-    ctx.shared.tracking.start(ctx.store, client, redirect, options, &ctx.session.tracking.prefixes);
+    ctx.shared.tracking.start(
+        ctx.store,
+        client,
+        redirect,
+        options,
+        &ctx.session.tracking.prefixes,
+        !ctx.session.in_exec,
+    );
 }
 
 /// TRACKING OFF, and what a session that ends leaves behind.

@@ -1,6 +1,5 @@
 //! What is published of which command. The whole list was compared with redis-server 7.0.15; this keeps a line of each kind.
 
-use super::*;
 use crate::command::testing::{Reply, TestClient};
 
 /// A client of RESP3 that hears all events of `classes` itself.
@@ -128,16 +127,16 @@ fn evicted_is_published_for_each_key() {
 #[test]
 fn events_of_a_transaction_come_after_it() {
     let mut client = hearing("E$");
-    client.direct.session.modes.insert(Modes::IN_EXEC);
+    client.direct.session.in_exec = true;
     client.run("SET a 1");
     client.run("SET b 1");
     assert_eq!(heard(&mut client), [""; 0]);
-    client.direct.session.modes.remove(Modes::IN_EXEC);
+    client.direct.session.in_exec = false;
     client.with_ctx(|ctx| ctx.publish_events());
     assert_eq!(heard(&mut client), ["__keyevent@0__:set a", "__keyevent@0__:set b"]);
-    client.direct.session.modes.insert(Modes::IN_EXEC);
+    client.direct.session.in_exec = true;
     client.run("SET a 1");
-    client.direct.session.modes.remove(Modes::IN_EXEC);
+    client.direct.session.in_exec = false;
     client.with_ctx(|ctx| {
         ctx.drop_events();
         ctx.publish_events();

@@ -204,13 +204,21 @@ fn unsubscribe(ctx: &mut Ctx<'_>, args: Args<'_>, topic: Topic) -> Result<(), Co
 }
 
 fn publish(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let receivers = ctx.shared.hub.publish(args.at(1), args.at(2));
-    ctx.reply.integer(receivers as i64);
-    Ok(())
+    publish_to(ctx, Topic::Channel, args)
 }
 
 fn publish_shard(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let receivers = ctx.shared.hub.publish_shard(args.at(1), args.at(2));
+    publish_to(ctx, Topic::ShardChannel, args)
+}
+
+fn publish_to(ctx: &mut Ctx<'_>, topic: Topic, args: Args<'_>) -> Result<(), CommandError> {
+    let (channel, payload) = (args.at(1), args.at(2));
+    let receivers = if ctx.session.in_exec {
+        ctx.publish_later(topic, channel, payload);
+        ctx.shared.hub.receivers(topic, channel)
+    } else {
+        ctx.shared.hub.publish(topic, channel, payload)
+    };
     ctx.reply.integer(receivers as i64);
     Ok(())
 }

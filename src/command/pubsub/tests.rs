@@ -58,7 +58,7 @@ fn a_subscribed_client_of_resp3_goes_on_until_it_goes_back_to_resp2() {
     // Its own message comes behind the reply.
     assert_eq!(text(&mut client, "PUBLISH a hi"), ":1\r\n>3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n");
     // What was posted in the former protocol stands before the reply that changes it.
-    client.direct.shared.hub.publish(b"a", b"hi");
+    client.direct.shared.hub.publish(crate::pubsub::Topic::Channel, b"a", b"hi");
     assert!(text(&mut client, "HELLO 2").starts_with(">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n*14\r\n"));
     assert!(client.run("GET x").text().starts_with("ERR Can't execute 'get'"));
 }
@@ -68,7 +68,7 @@ fn what_came_before_the_end_of_a_subscription_stands_before_it() {
     let mut client = TestClient::resp3();
     client.run("HELLO 3");
     client.run("SUBSCRIBE a");
-    client.direct.shared.hub.publish(b"a", b"hi");
+    client.direct.shared.hub.publish(crate::pubsub::Topic::Channel, b"a", b"hi");
     assert_eq!(
         text(&mut client, "UNSUBSCRIBE a"),
         ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n>3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n"
@@ -107,4 +107,19 @@ fn pubsub_tells_who_is_subscribed_to_what() {
     for line in ["pubsub_channels:2", "pubsub_patterns:1", "pubsubshard_channels:1"] {
         assert!(info.contains(line), "{line}");
     }
+}
+
+/// What a transaction publishes is heard when it is over: by then all that it has done is there.
+#[test]
+fn a_message_of_a_transaction_waits_for_its_end() {
+    let mut client = TestClient::resp3();
+    client.run("HELLO 3");
+    client.run("SUBSCRIBE a");
+    client.run("PSUBSCRIBE *");
+    client.direct.session.in_exec = true;
+    assert_eq!(client.run("PUBLISH a hi"), Reply::Integer(2));
+    assert_eq!(client.take_pushes(), []);
+    client.direct.session.in_exec = false;
+    client.with_ctx(|ctx| ctx.publish_events());
+    assert_eq!(client.take_pushes().len(), 2);
 }

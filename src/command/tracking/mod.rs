@@ -130,7 +130,8 @@ impl Tracking {
         })
     }
 
-    /// Has `client` track, or track otherwise than before. When this returns no change is missed.
+    /// Has `client` track, or track otherwise than before. When this returns no change is missed. Waits for the writes under way if it is the first; from
+    /// within a transaction, which holds stripes itself, that must be left out (`waits`).
     pub fn start(
         self: &Arc<Self>,
         store: &Store,
@@ -138,6 +139,7 @@ impl Tracking {
         redirect: Option<Arc<Client>>,
         options: Options,
         prefixes: &BTreeSet<Vec<u8>>,
+        waits: bool,
     ) {
         let mut watched = lock(&self.watched);
         {
@@ -149,7 +151,7 @@ impl Tracking {
             let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
             clients.insert(client.id(), tracked);
         }
-        self.watch(store, &mut watched);
+        self.watch(store, &mut watched, waits);
     }
 
     /// Has `client` track no more.
@@ -176,19 +178,22 @@ impl Tracking {
     pub fn follow(self: &Arc<Self>, store: &Store) {
         let mut watched = lock(&self.watched);
         if self.figures().clients > 0 {
-            self.watch(store, &mut watched);
+            self.watch(store, &mut watched, false);
         }
         self.make_room();
     }
 
-    fn watch(self: &Arc<Self>, store: &Store, watched: &mut Option<Arc<Changes>>) {
+    fn watch(self: &Arc<Self>, store: &Store, watched: &mut Option<Arc<Changes>>, waits: bool) {
         if watched.as_ref().is_some_and(|changes| Arc::ptr_eq(changes, store.changes())) {
             return;
         }
         *watched = Some(Arc::clone(store.changes()));
         store.changes().watch_all(Arc::clone(self) as _);
-        // A write that began before does not tell. Its change is there once this has had its stripe.
-        store.await_writes();
+        if waits {
+            // A write that began before may not tell. Its change is there once this has had its stripe. Without the wait only a processor that reorders
+            // more than x86 does could let one pass: the index is swapped by a locked instruction before the writer looks whether it is watched.
+            store.await_writes();
+        }
     }
 
     /// `client` is about to read `key`.
