@@ -149,6 +149,26 @@ impl Ctx<'_> {
         }
     }
 
+    /// Raises the event of a removal from a collection, and behind it `del` if the collection is gone with its last element.
+    #[inline]
+    pub fn notify_removal(&self, is_gone: bool, class: Events, event: &'static str, key: Key<'_>) {
+        if !self.shared.settings.events().is_empty() {
+            self.notify_of(class, event, key);
+            if is_gone {
+                self.notify_of(Events::GENERIC, "del", key);
+            }
+        }
+    }
+
+    /// Raises the event of a command that has stored its result under `key`, or `del` if the result is empty and the key was there (`was_there`).
+    pub fn notify_store(&self, is_stored: bool, was_there: bool, class: Events, event: &'static str, key: Key<'_>) {
+        if is_stored {
+            self.notify_write(!was_there, class, event, key);
+        } else if was_there {
+            self.notify_of(Events::GENERIC, "del", key);
+        }
+    }
+
     /// Raises the two events of a key that has got another name or database.
     pub fn notify_moved(&self, [left, came]: [&'static str; 2], from: Key<'_>, to: Key<'_>) {
         self.notify_of(Events::NEW, "new", to);

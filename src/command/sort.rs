@@ -4,7 +4,7 @@
 //! all keys held; if they have changed meanwhile it starts again.
 
 use super::parse::{integer_arg, is_word};
-use super::{Arity, CommandError, CommandSpec, Ctx, Flags, Group, KeySpec};
+use super::{Arity, CommandError, CommandSpec, Ctx, Events, Flags, Group, KeySpec};
 use crate::log::ObjectType;
 use crate::protocol::Args;
 use crate::store::{Db, End, Key, StoreError, Txn};
@@ -214,13 +214,17 @@ impl<'r> Request<'r> {
                 }
                 return Ok(());
             };
-            let mut edit = txn.list_new(Key { db: key.db, name }, None);
+            let to = Key { db: key.db, name };
+            let was_there = txn.peek(to).is_some();
+            let mut edit = txn.list_new(to, None);
             for value in &found {
                 edit.push(End::Right, value.as_deref().unwrap_or_default())?;
             }
             edit.finish()?;
             txn.commit()?;
             ctx.reply.integer(found.len() as i64);
+            let is_stored = !found.is_empty();
+            ctx.notify_store(is_stored, was_there, Events::LIST, "sortstore", to);
             return Ok(());
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::command::parse::{integer, integer_arg};
 use crate::command::string::long_double::{self, LongDouble};
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::log::ObjectType;
 use crate::protocol::Args;
 
@@ -32,8 +32,10 @@ fn set_fields(ctx: &mut Ctx<'_>, args: Args<'_>, command: &str) -> Result<usize,
     for at in (2..args.len()).step_by(2) {
         added += usize::from(hash.put(args.at(at), args.at(at + 1))?);
     }
+    let is_new = hash.base().is_none();
     hash.finish()?;
     txn.commit()?;
+    ctx.notify_write(is_new, Events::HASH, "hset", key);
     Ok(added)
 }
 
@@ -45,8 +47,10 @@ pub fn hsetnx(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let sets = hash.get(args.at(2)).is_none();
     if sets {
         hash.add(args.at(2), args.at(3))?;
+        let is_new = hash.base().is_none();
         hash.finish()?;
         txn.commit()?;
+        ctx.notify_write(is_new, Events::HASH, "hset", key);
     }
     ctx.reply.integer(i64::from(sets));
     Ok(())
@@ -64,8 +68,10 @@ pub fn hincrby(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     };
     let sum = old.checked_add(by).ok_or(CommandError::fixed("ERR increment or decrement would overflow"))?;
     hash.put(args.at(2), sum.to_string().as_bytes())?;
+    let is_new = hash.base().is_none();
     hash.finish()?;
     txn.commit()?;
+    ctx.notify_write(is_new, Events::HASH, "hincrby", key);
     ctx.reply.integer(sum);
     Ok(())
 }
@@ -86,8 +92,10 @@ pub fn hincrbyfloat(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandErro
     let sum = old.add(by).ok_or(CommandError::fixed("ERR increment would produce NaN or Infinity"))?;
     let text = sum.to_text();
     hash.put(args.at(2), text.as_bytes())?;
+    let is_new = hash.base().is_none();
     hash.finish()?;
     txn.commit()?;
+    ctx.notify_write(is_new, Events::HASH, "hincrbyfloat", key);
     ctx.reply.bulk(text.as_bytes());
     Ok(())
 }
@@ -99,8 +107,10 @@ pub fn hdel(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut hash = txn.edit(key, ObjectType::Hash)?;
     let removed = args.from(2).iter().filter(|field| hash.remove(field)).count();
     if removed > 0 {
+        let is_gone = hash.is_empty();
         hash.finish()?;
         txn.commit()?;
+        ctx.notify_removal(is_gone, Events::HASH, "hdel", key);
     }
     ctx.reply.integer(removed as i64);
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::read::{position, span};
 use crate::command::parse::{integer_arg, is_word};
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::Args;
 use crate::store::ListEdit;
 
@@ -25,6 +25,7 @@ pub(super) fn lset(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError
     edit.set(at, args.at(3))?;
     edit.finish()?;
     txn.commit()?;
+    ctx.notify(Events::LIST, "lset", key.name);
     ctx.reply.ok();
     Ok(())
 }
@@ -51,6 +52,7 @@ pub(super) fn linsert(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandEr
     let len = edit.len();
     edit.finish()?;
     txn.commit()?;
+    ctx.notify(Events::LIST, "linsert", key.name);
     ctx.reply.integer(len as i64);
     Ok(())
 }
@@ -70,8 +72,10 @@ pub(super) fn lrem(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError
     };
     if !found.is_empty() {
         found.iter().for_each(|&at| edit.remove(at));
+        let is_gone = edit.is_empty();
         edit.finish()?;
         txn.commit()?;
+        ctx.notify_removal(is_gone, Events::LIST, "lrem", key);
     }
     ctx.reply.integer(found.len() as i64);
     Ok(())
@@ -85,8 +89,10 @@ pub(super) fn ltrim(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandErro
     if edit.base().is_some() {
         let kept = span(start, stop, edit.len());
         edit.trim(kept.start, kept.end);
+        let is_gone = edit.is_empty();
         edit.finish()?;
         txn.commit()?;
+        ctx.notify_removal(is_gone, Events::LIST, "ltrim", key);
     }
     ctx.reply.ok();
     Ok(())

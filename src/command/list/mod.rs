@@ -135,3 +135,28 @@ fn end_arg(bytes: &[u8]) -> Result<End, CommandError> {
         _ => Err(CommandError::SYNTAX),
     }
 }
+
+/// The events of an end of a list.
+trait EndEvents {
+    /// Of a push.
+    fn push_event(self) -> &'static str;
+
+    /// Of a pop.
+    fn pop_event(self) -> &'static str;
+}
+
+impl EndEvents for End {
+    fn push_event(self) -> &'static str {
+        match self {
+            End::Left => "lpush",
+            End::Right => "rpush",
+        }
+    }
+
+    fn pop_event(self) -> &'static str {
+        match self {
+            End::Left => "lpop",
+            End::Right => "rpop",
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! LPOP, RPOP, LMPOP.
 
-use super::end_arg;
+use super::{EndEvents, end_arg};
 use crate::command::parse::{integer, is_word};
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::Args;
 use crate::store::{Element, End, Key, Txn};
 
@@ -30,6 +30,7 @@ fn pop(ctx: &mut Ctx<'_>, args: Args<'_>, end: End, name: &str) -> Result<(), Co
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let popped = pop_some(&mut txn, key, end, count.unwrap_or(1))?;
     txn.commit()?;
+    let (popped, removal) = (popped.as_ref().map(|popped| &popped.elements), popped.as_ref().and_then(Popped::removal));
     match (popped, count) {
         (None, None) => ctx.reply.null(),
         (None, Some(_)) => ctx.reply.null_array(),
@@ -39,7 +40,24 @@ fn pop(ctx: &mut Ctx<'_>, args: Args<'_>, end: End, name: &str) -> Result<(), Co
             popped.iter().for_each(|element| ctx.reply.bulk(element.value()));
         }
     }
+    if let Some(is_gone) = removal {
+        ctx.notify_removal(is_gone, Events::LIST, end.pop_event(), key);
+    }
     Ok(())
+}
+
+/// What was taken off an end of a list.
+pub(super) struct Popped<'a> {
+    pub elements: Vec<Element<'a>>,
+    /// Whether nothing is left.
+    pub is_gone: bool,
+}
+
+impl Popped<'_> {
+    /// Whether nothing is left, if anything was taken off.
+    fn removal(&self) -> Option<bool> {
+        (!self.elements.is_empty()).then_some(self.is_gone)
+    }
 }
 
 /// Stages the removal of up to `count` elements at an end and returns them, the outermost first; `None` when there is no list.
@@ -51,14 +69,15 @@ pub(super) fn pop_some<'a>(
     key: Key<'_>,
     end: End,
     count: usize,
-) -> Result<Option<Vec<Element<'a>>>, CommandError> {
+) -> Result<Option<Popped<'a>>, CommandError> {
     let mut edit = txn.list(key)?;
     if edit.base().is_none() {
         return Ok(None);
     }
-    let popped = std::iter::from_fn(|| edit.pop(end)).take(count).collect();
+    let elements = std::iter::from_fn(|| edit.pop(end)).take(count).collect();
+    let is_gone = edit.is_empty();
     edit.finish()?;
-    Ok(Some(popped))
+    Ok(Some(Popped { elements, is_gone }))
 }
 
 /// Which keys are tried in turn, and what is popped from the first that has a list.
@@ -106,9 +125,13 @@ impl<'r> PopFirst<'r> {
             ctx.reply.array_header(2);
             ctx.reply.bulk(key.name);
             if self.count.is_some() {
-                ctx.reply.array_header(popped.len());
+                ctx.reply.array_header(popped.elements.len());
             }
-            popped.iter().for_each(|element| ctx.reply.bulk(element.value()));
+            popped.elements.iter().for_each(|element| ctx.reply.bulk(element.value()));
+            let removal = popped.removal();
+            if let Some(is_gone) = removal {
+                ctx.notify_removal(is_gone, Events::LIST, self.end.pop_event(), key);
+            }
             return Ok(true);
         }
         Ok(false)

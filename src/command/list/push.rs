@@ -1,6 +1,7 @@
 //! LPUSH, RPUSH, LPUSHX, RPUSHX.
 
-use crate::command::{CommandError, Ctx};
+use super::EndEvents;
+use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::Args;
 use crate::store::End;
 
@@ -32,9 +33,10 @@ fn push(ctx: &mut Ctx<'_>, args: Args<'_>, end: End, only_existing: bool) -> Res
     for value in args.from(2).iter() {
         edit.push(end, value)?;
     }
-    let len = edit.len();
+    let (len, is_new) = (edit.len(), edit.base().is_none());
     edit.finish()?;
     txn.commit()?;
+    ctx.notify_write(is_new, Events::LIST, end.push_event(), key);
     ctx.reply.integer(len as i64);
     Ok(())
 }

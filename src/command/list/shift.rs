@@ -1,7 +1,7 @@
 //! LMOVE and RPOPLPUSH: from the end of one list to an end of another, or of the same.
 
-use super::end_arg;
-use crate::command::{CommandError, Ctx};
+use super::{EndEvents, end_arg};
+use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::Args;
 use crate::store::End;
 
@@ -35,17 +35,22 @@ impl<'r> Shift<'r> {
         let mut txn = ctx.store.write(ctx.worker, &[from, to], ctx.now_ms, ctx.guard);
         let mut source = txn.list(from)?;
         let Some(element) = source.pop(self.from.1) else { return Ok(false) };
+        let (mut is_gone, mut is_new) = (false, false);
         if from.name == to.name {
             source.push(self.to.1, element.value())?;
             source.finish()?;
         } else {
+            is_gone = source.is_empty();
             source.finish()?;
             let mut destination = txn.list(to)?;
+            is_new = destination.base().is_none();
             destination.push(self.to.1, element.value())?;
             destination.finish()?;
         }
         txn.commit()?;
         ctx.reply.bulk(element.value());
+        ctx.notify_write(is_new, Events::LIST, self.to.1.push_event(), to);
+        ctx.notify_removal(is_gone, Events::LIST, self.from.1.pop_event(), from);
         Ok(true)
     }
 }

@@ -3,7 +3,7 @@
 //! All sets are read as of one moment, with the stripes of their keys held; the members returned stay readable afterwards.
 
 use crate::command::parse::{integer, is_word};
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::log::ObjectType;
 use crate::protocol::Args;
 use crate::store::{Key, Txn, View};
@@ -14,6 +14,17 @@ enum Operation {
     Inter,
     Union,
     Diff,
+}
+
+impl Operation {
+    /// The event of storing its result.
+    fn event(self) -> &'static str {
+        match self {
+            Operation::Inter => "sinterstore",
+            Operation::Union => "sunionstore",
+            Operation::Diff => "sdiffstore",
+        }
+    }
 }
 
 /// `SINTER key [key ...]`
@@ -87,6 +98,7 @@ fn store(ctx: &mut Ctx<'_>, args: Args<'_>, operation: Operation) -> Result<(), 
     let keys: Vec<Key<'_>> = args.from(1).iter().map(|name| ctx.key(name)).collect();
     let mut txn = ctx.store.write(ctx.worker, &keys, ctx.now_ms, ctx.guard);
     let members = members(&txn, &keys[1..], operation, usize::MAX)?;
+    let was_there = txn.peek(keys[0]).is_some();
     let mut result = txn.edit_new(keys[0], ObjectType::Set, None);
     for member in &members {
         result.add(member, &[])?;
@@ -94,6 +106,8 @@ fn store(ctx: &mut Ctx<'_>, args: Args<'_>, operation: Operation) -> Result<(), 
     result.finish()?;
     txn.commit()?;
     ctx.reply.integer(members.len() as i64);
+    let is_stored = !members.is_empty();
+    ctx.notify_store(is_stored, was_there, Events::SET, operation.event(), keys[0]);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::command::collection::Random;
 use crate::command::parse::integer;
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::log::ObjectType;
 use crate::protocol::Args;
 
@@ -16,8 +16,10 @@ pub fn sadd(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         added += i64::from(set.add_new(member, &[])?);
     }
     if added > 0 {
+        let is_new = set.base().is_none();
         set.finish()?;
         txn.commit()?;
+        ctx.notify_write(is_new, Events::SET, "sadd", key);
     }
     ctx.reply.integer(added);
     Ok(())
@@ -30,8 +32,10 @@ pub fn srem(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut set = txn.edit(key, ObjectType::Set)?;
     let removed = args.from(2).iter().filter(|member| set.remove(member)).count();
     if removed > 0 {
+        let is_gone = set.is_empty();
         set.finish()?;
         txn.commit()?;
+        ctx.notify_removal(is_gone, Events::SET, "srem", key);
     }
     ctx.reply.integer(removed as i64);
     Ok(())
@@ -53,11 +57,16 @@ pub fn smove(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if there && from.name != to.name {
         let mut source = txn.edit(from, ObjectType::Set)?;
         source.remove(member);
+        let is_gone = source.is_empty();
         source.finish()?;
         let mut target = txn.edit(to, ObjectType::Set)?;
-        target.put(member, &[])?;
+        let (is_new, is_added) = (target.base().is_none(), target.put(member, &[])?);
         target.finish()?;
         txn.commit()?;
+        ctx.notify_removal(is_gone, Events::SET, "srem", from);
+        if is_added {
+            ctx.notify_write(is_new, Events::SET, "sadd", to);
+        }
     }
     ctx.reply.integer(i64::from(there));
     Ok(())
@@ -91,17 +100,21 @@ pub fn spop(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             set.remove(member);
         }
     }
-    if !popped.is_empty() {
-        set.finish()?;
-        txn.commit()?;
-    }
-    match (count, popped.first()) {
-        (Some(_), _) => {
-            ctx.reply.set_header(popped.len());
-            popped.iter().for_each(|member| ctx.reply.bulk(member));
+    if popped.is_empty() {
+        match count {
+            Some(_) => ctx.reply.set_header(0),
+            None => ctx.reply.null(),
         }
-        (None, Some(member)) => ctx.reply.bulk(member),
-        (None, None) => ctx.reply.null(),
+        return Ok(());
     }
+    let is_gone = set.is_empty();
+    set.finish()?;
+    txn.commit()?;
+    if count.is_some() {
+        ctx.reply.set_header(popped.len());
+    }
+    // Without a count there is one.
+    popped.iter().for_each(|member| ctx.reply.bulk(member));
+    ctx.notify_removal(is_gone, Events::SET, "spop", key);
     Ok(())
 }
