@@ -202,3 +202,22 @@ fn many_publishers_and_subscribers_lose_nothing() {
         }
     }
 }
+
+/// What a transaction raises and publishes is heard in its order, after all of it; what it subscribes to is confirmed within its reply.
+#[test]
+fn what_a_transaction_tells_is_heard_after_it() {
+    let server = start(&[]);
+    let (mut ear, mut client) = (server.client(), server.client());
+    client.must(&["CONFIG", "SET", "notify-keyspace-events", "E$"]);
+    frames(&mut ear, &["PSUBSCRIBE", "*"], 1);
+    for request in
+        [&["MULTI"][..], &["SET", "a", "1"], &["PUBLISH", "c", "hi"], &["APPEND", "a", "2"], &["SUBSCRIBE", "d"]]
+    {
+        client.must(request);
+    }
+    let Frame::Array(replies) = client.must(&["EXEC"]) else { panic!("it ran") };
+    assert_eq!(replies[..3], [Frame::ok(), Frame::Integer(1), Frame::Integer(2)]);
+    assert_eq!(words(&replies[3]), ["subscribe", "d", "1"]);
+    let heard: Vec<String> = (0..3).map(|_| words(&ear.next_frame().unwrap())[2..].join(" ")).collect();
+    assert_eq!(heard, ["__keyevent@0__:set a", "c hi", "__keyevent@0__:append a"]);
+}

@@ -195,3 +195,21 @@ fn a_client_that_goes_tracks_no_more() {
     while figure(&mut admin, "tracking_clients") != "0" {}
     assert_eq!(figure(&mut admin, "tracking_total_prefixes"), "0");
 }
+
+#[test]
+fn keys_read_in_a_transaction_are_tracked() {
+    let server = start(&[]);
+    let (mut reader, mut writer) = (resp3(&server), server.client());
+    reader.must(&["CLIENT", "TRACKING", "ON", "OPTIN"]);
+    for request in
+        [&["CLIENT", "CACHING", "YES"][..], &["MULTI"], &["GET", "k"], &["GET", "l"], &["EXEC"], &["GET", "m"]]
+    {
+        reader.must(request);
+    }
+    for key in ["m", "l", "k"] {
+        writer.must(&["SET", key, "1"]);
+    }
+    reader.must(&["PING"]);
+    let told: Vec<_> = std::iter::from_fn(|| reader.take_push()).map(|push| invalidated(&push).unwrap()).collect();
+    assert_eq!(told, [[b"l".to_vec()], [b"k".to_vec()]]);
+}

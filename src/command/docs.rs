@@ -20,7 +20,6 @@ const GROUPS: &[(Group, &str)] = &[
     (Group::HyperLogLog, "HyperLogLog"),
     (Group::Transactions, "Transactions"),
     (Group::List, "Lists"),
-    (Group::PubSub, "Channels"),
     (Group::Scripting, "Scripts and functions"),
     (Group::Server, "Server"),
 ];

@@ -33,7 +33,7 @@ pub(super) fn exec(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandErro
     debug_assert!(ran.is_ok(), "it was told to take no room for an answer");
     ctx.now_ms = now_ms;
     leave(ctx);
-    // Everything is durable and seen: what the commands have raised goes out here (keyspace notifications, messages), and clients that wait for their keys
+    // Everything is durable and seen: what the commands have raised is published behind this (`table::execute`), and clients that wait for their keys
     // are served.
     Ok(())
 }
@@ -71,6 +71,7 @@ fn run_queue(ctx: &mut Ctx<'_>, queue: &Queue, patient: bool) -> Result<(), NoRo
         if no_room && patient && transaction.is_unwritten(ctx.worker) {
             ctx.session.in_exec = false;
             transaction.abandon(ctx.worker);
+            ctx.drop_events();
             return Err(NoRoom { at });
         }
         let asked = std::mem::take(&mut ctx.after);
