@@ -46,7 +46,7 @@ impl Cache {
     fn heed(&mut self, client: &mut Client) {
         while let Some(push) = client.take_push() {
             match invalidated(&push) {
-                Some(keys) => keys.iter().for_each(|key| drop(self.0.remove(key))),
+                Some(keys) => self.0.retain(|key, _| !keys.contains(key)),
                 None => self.0.clear(),
             }
         }

@@ -49,7 +49,7 @@ pub struct Session {
     pub modes: Modes,
     /// The database chosen with SELECT. Change it with [`Session::select`].
     pub db: Db,
-    /// The protocol chosen with HELLO. Change it with [`Ctx::speak`].
+    /// The protocol chosen with HELLO. Change it with `Ctx::speak`.
     pub protocol: Protocol,
     /// Whether AUTH has succeeded or was not needed.
     pub authenticated: bool,
