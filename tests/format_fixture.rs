@@ -51,7 +51,7 @@ fn write_format_1() -> Vec<u8> {
         txn.commit().expect("room");
     };
     set(0, b"flushed", b"x", None);
-    store.flush_db(0).expect("flushed");
+    store.flush_db(0, None).expect("flushed");
     set(0, b"plain", b"value", None);
     set(0, b"plain", b"newer value", None);
     set(0, b"", b"", None);
@@ -61,7 +61,7 @@ fn write_format_1() -> Vec<u8> {
     set(0, b"long", &long_value(), None);
     set(1, b"plain", b"of database 1", None);
     set(2, b"plain", b"of database 2", None);
-    store.swap_db(1, 2).expect("swapped");
+    store.swap_db(1, 2, None).expect("swapped");
     let guard = pin();
     let edit = |worker: &mut _, name: &'static [u8], work: &dyn Fn(&mut fencepost::store::Txn<'_>, Key<'_>)| {
         let key = Key { db: 0, name };

@@ -14,6 +14,7 @@ use fencepost_harness::server::redis_is_installed;
 use fencepost_harness::workload::Workload;
 use fencepost_harness::{Client, Command, Frame, Program, Seed, Server, Storage, command, show};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// How long an expired key may be seen, or counted, after its time. The promise is "about a second".
@@ -100,8 +101,11 @@ impl Run {
                     expected.push(reply);
                 }
             }
+            let within = self.transaction(batch.len());
+            let framed = framed(&batch, within.as_ref());
             let replies =
-                self.client.pipeline(&batch).unwrap_or_else(|error| self.fail(&format!("no replies: {error}")));
+                self.client.pipeline(&framed).unwrap_or_else(|error| self.fail(&format!("no replies: {error}")));
+            let replies = unframed(replies, within).unwrap_or_else(|reply| self.fail(&format!("EXEC gave {reply:?}")));
             for ((command, expected), reply) in batch.iter().zip(&expected).zip(&replies) {
                 self.note(command);
                 if !expected.accepts(reply) {
@@ -194,8 +198,19 @@ impl Run {
             for _ in 0..self.workload.rng().between(1, 12) {
                 batch.push(self.command_for_both());
             }
-            let ours = self.client.pipeline(&batch).unwrap_or_else(|error| self.fail(&format!("no replies: {error}")));
-            let theirs = other.pipeline(&batch).expect("redis-server answers");
+            let within = self.transaction(batch.len());
+            let framed = framed(&batch, within.as_ref());
+            let ours = self.client.pipeline(&framed).unwrap_or_else(|error| self.fail(&format!("no replies: {error}")));
+            let theirs = other.pipeline(&framed).expect("redis-server answers");
+            let (ours, theirs) = match (unframed(ours, within.clone()), unframed(theirs, within)) {
+                (Ok(ours), Ok(theirs)) => (ours, theirs),
+                // A command was refused when it was queued, so nothing was done.
+                (Err(ours), Err(theirs)) if ours == theirs => {
+                    left = left.saturating_sub(batch.len());
+                    continue;
+                }
+                (ours, theirs) => self.fail(&format!("EXEC gave {ours:?}, redis-server {theirs:?}")),
+            };
             for ((command, ours), theirs) in batch.iter().zip(&ours).zip(&theirs) {
                 self.note(command);
                 if !agree(command, ours, theirs) {
@@ -212,6 +227,14 @@ impl Run {
                 "the servers hold different things"
             );
         }
+    }
+
+    /// Which commands of a batch run as a transaction, if any do.
+    fn transaction(&mut self, len: usize) -> Option<Range<usize>> {
+        let rng = self.workload.rng();
+        let start = rng.below(len as u64 + 1) as usize;
+        let end = start + rng.below((len - start) as u64 + 1) as usize;
+        rng.one_in(3).then_some(start..end)
     }
 
     fn command_for_both(&mut self) -> Command {
@@ -255,6 +278,24 @@ impl Run {
         let recent: Vec<&str> = self.recent.iter().map(String::as_str).collect();
         panic!("RESP{}: the last commands:\n{}\n{what}", if self.resp3 { 3 } else { 2 }, recent.join("\n"));
     }
+}
+
+/// The batch with MULTI and EXEC around some of its commands.
+fn framed(batch: &[Command], within: Option<&Range<usize>>) -> Vec<Command> {
+    let Some(within) = within else { return batch.to_vec() };
+    let (before, after) = (&batch[..within.start], &batch[within.end..]);
+    [before, &[command(&["MULTI"])], &batch[within.clone()], &[command(&["EXEC"])], after].concat()
+}
+
+/// The replies as they would be without MULTI and EXEC; the reply of EXEC where it is another than it should be.
+fn unframed(mut replies: Vec<Frame>, within: Option<Range<usize>>) -> Result<Vec<Frame>, Frame> {
+    let Some(Range { start, end }) = within else { return Ok(replies) };
+    let exec = replies[end + 1].clone();
+    match exec {
+        Frame::Array(items) if items.len() == end - start => drop(replies.splice(start..end + 2, items)),
+        other => return Err(other),
+    }
+    Ok(replies)
 }
 
 /// Commands whose replies mean nothing side by side: those whose effect depends on the moment, on memory limits, or

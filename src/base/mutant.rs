@@ -124,6 +124,10 @@ mutants! {
     TransactionSeenEarly = "transaction-seen-early",
     /// Readers do not look whether a transaction was open while they read.
     TransactionNotNoticed = "transaction-not-noticed",
+    /// Recovery does not look at database maps in the log.
+    DatabaseMapIgnored = "database-map-ignored",
+    /// A transaction's database map is put in force before the transaction counts.
+    DatabaseMapEarly = "database-map-early",
     /// A transaction's commands are committed each for itself.
     TransactionSplit = "transaction-split",
     /// FLUSHDB gives a database the next keyspace id without counting it up.

@@ -65,6 +65,11 @@ impl StaleFilter {
         self.counter(hash).load(Ordering::Relaxed)
     }
 
+    /// Counts nothing any more.
+    pub fn clear(&self) {
+        self.counters.iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
+    }
+
     /// Counts what `other`, a twin of this one, has counted.
     pub fn replace_with(&self, other: &StaleFilter) {
         for (mine, theirs) in self.counters.iter().zip(&other.counters) {

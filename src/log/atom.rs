@@ -98,6 +98,22 @@ impl Writer {
         Ok(at)
     }
 
+    /// Makes sure that parts with so many bytes of records each find room: they cannot fail then.
+    ///
+    /// # Errors
+    /// There is not so much room; nothing was written.
+    pub fn reserve_parts(
+        &mut self,
+        pool: &Pool,
+        parts: impl ExactSizeIterator<Item = usize>,
+        urgency: Urgency,
+        atom: &Atom,
+    ) -> Result<(), AppendError> {
+        let held = atom.commit_bytes(parts.len());
+        let sizes = parts.map(|bytes| batch_bytes(BATCH_HEADER_BYTES + bytes + PART_BYTES) as u64);
+        self.reserve(pool, sizes, held, urgency)
+    }
+
     /// Completes `atom`: before this returns a crash finds all of its parts or none, afterwards all. Nothing happens if it has no part.
     ///
     /// Cost: a line flushed (two or more for an atom in more than one segment), one fence.

@@ -38,9 +38,10 @@
 //! | 8 | clock mark: expiry has gone by at least the record's expiry time | empty | empty |
 //! | 9 | part: its batch is part of an atom; always the last record of a batch | atom id 8 | empty |
 //! | 10 | commit: all parts of the atom are durable, and count | atom id 8 | for each segment with a part: number 4, incarnation 4 |
+//! | 11 | database map | its generation 8 | next keyspace id 4, keyspace id of database 0, 1, ... 511, 4 each |
 //!
 //! Kinds 4 to 6 are laid down for the collection types; a pool that has them also has an incompatible feature bit, so this release refuses
-//! it. Kinds 9 and 10 come with such a bit as well. Any other kind, flag or object type that this release
+//! it. Kinds 9 to 11 come with such a bit as well. Any other kind, flag or object type that this release
 //! does not know is corruption.
 
 use crate::base::mutant::{self, Mutant};

@@ -5,6 +5,7 @@ use super::format::{
     CHUNK_SHIFTS, FLAG_RAW, MAX_LONG_STRING_BYTES, OBJECT_HEAD_BYTES, RECORD_HEADER_BYTES, record_bytes,
 };
 use crate::base::SegmentId;
+use crate::pool::format::DatabaseMap;
 
 /// What a record says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +31,8 @@ pub enum Kind {
     Part = 9,
     /// An atom is complete.
     Commit = 10,
+    /// Which keyspace each database is.
+    DatabaseMap = 11,
 }
 
 impl Kind {
@@ -51,6 +54,7 @@ impl Kind {
             8 => Kind::ClockMark,
             9 => Kind::Part,
             10 => Kind::Commit,
+            11 => Kind::DatabaseMap,
             _ => return None,
         })
     }
@@ -185,6 +189,7 @@ impl<'a> Record<'a> {
                 Err(RecordError::Malformed("tombstone"))
             }
             Kind::Bounds if self.bounds().is_none() => Err(RecordError::Malformed("bounds")),
+            Kind::DatabaseMap => self.database_map().map(|_| ()),
             Kind::Part if !self.value.is_empty() => Err(RecordError::Malformed("part")),
             Kind::Part => self.atom().map(|_| ()),
             Kind::Commit => self.parts().and(self.atom()).map(|_| ()),
@@ -225,6 +230,16 @@ impl<'a> Record<'a> {
     pub fn atom(&self) -> Result<AtomId, RecordError> {
         let id = self.key.try_into().map(u64::from_le_bytes).map_err(|_| RecordError::Malformed("atom id"))?;
         if id >> 63 == 0 { Ok(id) } else { Err(RecordError::Malformed("atom id")) }
+    }
+
+    /// The database map of a record of one.
+    ///
+    /// # Errors
+    /// [`RecordError::Malformed`] when it is none.
+    pub fn database_map(&self) -> Result<DatabaseMap, RecordError> {
+        let generation = self.key.try_into().map(u64::from_le_bytes).ok();
+        let map = generation.and_then(|generation| DatabaseMap::decode(generation, self.value));
+        map.ok_or(RecordError::Malformed("database map"))
     }
 
     /// The segments that a commit says its atom has parts in, each with its incarnation then.

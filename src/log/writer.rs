@@ -31,6 +31,8 @@ pub struct Writer {
     appended: u64,
     /// Bytes of the open segment that are kept free for the commit of an atom that is being written.
     pub(super) held_back: u64,
+    /// Segments that come next.
+    spare: Vec<OpenSegment>,
 }
 
 impl Writer {
@@ -100,11 +102,45 @@ impl Writer {
             }
             return Err(PoolFull.into());
         }
-        let fresh = pool.open_segment(urgency)?;
+        let may_use = |spare: &mut OpenSegment| !spare.reserved || urgency != Urgency::Normal;
+        let fresh = match self.spare.pop_if(may_use) {
+            Some(spare) => spare,
+            None => pool.open_segment(urgency)?,
+        };
         if let Some(full) = self.open.replace(fresh) {
             pool.seal_segment(full.id, full.end);
         }
         pool.count_flow(std::mem::take(&mut self.flow));
+        Ok(())
+    }
+
+    /// Makes sure that batches of these sizes find room, and that what is to be `held` back does: with it, they cannot fail. Room that is not used is
+    /// for what comes after.
+    ///
+    /// Cost: a line flushed and a fence for each segment.
+    ///
+    /// # Errors
+    /// There is not so much room.
+    pub(super) fn reserve(
+        &mut self,
+        pool: &Pool,
+        batches: impl Iterator<Item = u64>,
+        held: u64,
+        urgency: Urgency,
+    ) -> Result<(), AppendError> {
+        let may_use = |segment: &&OpenSegment| !segment.reserved || urgency != Urgency::Normal;
+        let mut room = self.open.as_ref().filter(may_use).map_or(0, |segment| segment.bytes - segment.end);
+        let mut fresh = 0;
+        for bytes in batches {
+            if bytes + held > room {
+                fresh += 1;
+                room = pool.max_batch_bytes();
+            }
+            room -= bytes;
+        }
+        while self.spare.iter().filter(may_use).count() < fresh {
+            self.spare.push(pool.open_segment(urgency)?);
+        }
         Ok(())
     }
 
@@ -121,8 +157,10 @@ impl Writer {
         if let Some(segment) = &open {
             pool.seal_segment(segment.id, segment.end);
         }
+        let spare = std::mem::take(&mut self.spare);
+        spare.iter().for_each(|segment| pool.seal_segment(segment.id, segment.end));
         pool.count_flow(std::mem::take(&mut self.flow));
-        open.is_some()
+        open.is_some() || !spare.is_empty()
     }
 
     /// The address of the record `offset` bytes into the batch that was appended at `at`.

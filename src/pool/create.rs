@@ -101,6 +101,7 @@ impl PoolOptions {
             next_keyspace: MAX_DATABASES as u32 + 1,
             clock_floor_ms: 0,
             openings: 0,
+            map_generation: 0,
             created_ms: self.now_ms,
             keyspaces: (1..=MAX_DATABASES as u32).collect(),
         })

@@ -23,7 +23,8 @@
 //! | 120 | 8 | clock floor: expiry has gone by at least this time, Unix milliseconds |
 //! | 128 | 8 | number of openings |
 //! | 136 | 8 | time of creation, Unix milliseconds |
-//! | 144 | 112 | reserved, 0 |
+//! | 144 | 8 | generation of the database map: that of the last map from the log that was put in force |
+//! | 152 | 104 | reserved, 0 |
 //! | 256 | 2048 | keyspace id of database 0, 1, ... 511, 4 bytes each |
 //! | 2304 | 1788 | reserved, 0 |
 //! | 4092 | 4 | CRC32C of bytes 0..4092 |
@@ -100,8 +101,49 @@ pub struct Superblock {
     pub openings: u64,
     /// When it was created, in Unix milliseconds.
     pub created_ms: u64,
+    /// The generation of the last database map from the log that was put in force.
+    pub map_generation: u64,
     /// The keyspace id of each logical database.
     pub keyspaces: Vec<u32>,
+}
+
+/// Which keyspace each database is, as a transaction has it in the log before it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseMap {
+    /// Of two maps the one of the higher generation is the newer.
+    pub generation: u64,
+    /// The keyspace id that the next FLUSHDB takes.
+    pub next_keyspace: u32,
+    /// The keyspace id of each logical database.
+    pub keyspaces: Vec<u32>,
+}
+
+impl DatabaseMap {
+    /// The bytes of all but the generation.
+    pub fn encode(&self) -> Vec<u8> {
+        let ids = std::iter::once(&self.next_keyspace).chain(&self.keyspaces);
+        ids.flat_map(|id| id.to_le_bytes()).collect()
+    }
+
+    /// Reads a map.
+    pub fn decode(generation: u64, bytes: &[u8]) -> Option<Self> {
+        if bytes.len() != 4 * (1 + MAX_DATABASES) || generation >> 63 != 0 {
+            return None;
+        }
+        let keyspaces: Vec<u32> = (0..MAX_DATABASES).map(|db| u32_at(bytes, 4 + 4 * db)).collect();
+        let map = Self { generation, next_keyspace: u32_at(bytes, 0), keyspaces };
+        map.makes_sense().then_some(map)
+    }
+
+    fn makes_sense(&self) -> bool {
+        let mut ids = self.keyspaces.clone();
+        ids.sort_unstable();
+        ids.dedup();
+        self.next_keyspace >> 31 == 0
+            && ids.len() == self.keyspaces.len()
+            && ids[0] != 0
+            && ids[ids.len() - 1] < self.next_keyspace
+    }
 }
 
 /// Why 4096 bytes are no superblock of ours.
@@ -158,6 +200,7 @@ impl Superblock {
         put(120, &self.clock_floor_ms.to_le_bytes());
         put(128, &self.openings.to_le_bytes());
         put(136, &self.created_ms.to_le_bytes());
+        put(144, &self.map_generation.to_le_bytes());
         for (db, id) in self.keyspaces.iter().enumerate() {
             put(DATABASES_AT + 4 * db, &id.to_le_bytes());
         }
@@ -197,6 +240,7 @@ impl Superblock {
             clock_floor_ms: u64_at(bytes, 120),
             openings: u64_at(bytes, 128),
             created_ms: u64_at(bytes, 136),
+            map_generation: u64_at(bytes, 144),
             keyspaces: (0..MAX_DATABASES).map(|db| u32_at(bytes, DATABASES_AT + 4 * db)).collect(),
         };
         superblock.check_geometry()?;
@@ -226,13 +270,29 @@ impl Superblock {
         if self.generation >> 63 != 0 || self.openings >> 63 != 0 || self.next_keyspace >> 31 != 0 {
             return fault("counter");
         }
-        let mut ids = self.keyspaces.clone();
-        ids.sort_unstable();
-        ids.dedup();
-        if ids.len() != self.keyspaces.len() || ids[0] == 0 || ids[ids.len() - 1] >= self.next_keyspace {
+        if self.map_generation >> 63 != 0 {
+            return fault("counter");
+        }
+        if !self.map().makes_sense() {
             return fault("database map");
         }
         Ok(())
+    }
+
+    /// The database map.
+    pub fn map(&self) -> DatabaseMap {
+        DatabaseMap {
+            generation: self.map_generation,
+            next_keyspace: self.next_keyspace,
+            keyspaces: self.keyspaces.clone(),
+        }
+    }
+
+    /// Puts a map in force.
+    pub fn set_map(&mut self, map: &DatabaseMap) {
+        self.map_generation = map.generation;
+        self.next_keyspace = map.next_keyspace;
+        self.keyspaces.clone_from(&map.keyspaces);
     }
 }
 
@@ -298,6 +358,7 @@ mod tests {
             clock_floor_ms: 12345,
             openings: 2,
             created_ms: 99,
+            map_generation: 3,
             keyspaces: (1..=MAX_DATABASES as u32).collect(),
         }
     }

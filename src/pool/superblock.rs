@@ -1,7 +1,7 @@
 //! Reading and updating the superblock pair.
 
 use super::Pool;
-use super::format::{FORMAT_VERSION, SUPERBLOCK_BYTES, Superblock, SuperblockFault};
+use super::format::{DatabaseMap, FORMAT_VERSION, SUPERBLOCK_BYTES, Superblock, SuperblockFault};
 use super::{PoolError, format};
 use crate::base::mutant::{self, Mutant};
 use crate::base::sync::{MutexGuard, PoisonError};
@@ -135,7 +135,8 @@ impl Pool {
     }
 
     /// Records that the pool is in use under this boot of the system, no longer cleanly closed. Before the first write.
-    pub fn record_opening(&self, clock_floor_ms: u64) {
+    /// A database map that was found in the log is put in force by the same step.
+    pub fn record_opening(&self, clock_floor_ms: u64, map: Option<&DatabaseMap>) {
         let boot_id = super::create::boot_id();
         self.update_superblock(|superblock| {
             // An update that a crash has torn bears the generation that would be next, in the copy that is written first now. Were it used
@@ -144,6 +145,9 @@ impl Pool {
             superblock.boot_id = boot_id;
             superblock.clean = false;
             superblock.openings += 1;
+            if let Some(map) = map {
+                superblock.set_map(map);
+            }
             superblock.clock_floor_ms = superblock.clock_floor_ms.max(clock_floor_ms);
         });
     }
@@ -201,7 +205,7 @@ mod tests {
             region: RegionOptions::default(),
         };
         let (pool, _) = Pool::open_or_create(&options).unwrap();
-        pool.record_opening(0);
+        pool.record_opening(0, None);
         let before = image(&pool);
         let former = pool.superblock().keyspaces;
         pool.update_superblock(|superblock| superblock.keyspaces.swap(0, 1));
@@ -217,7 +221,7 @@ mod tests {
             torn[copy + lost..][..LINE].copy_from_slice(&before[copy + lost..][..LINE]);
             let recovered = open(&torn);
             assert_eq!(recovered.superblock().keyspaces, former);
-            recovered.record_opening(0);
+            recovered.record_opening(0, None);
             let opened = image(&recovered);
             for kept in (0..SUPERBLOCK_BYTES).step_by(LINE) {
                 let mut mixed = torn.clone();

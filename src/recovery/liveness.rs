@@ -180,7 +180,7 @@ impl<'p> Visitor<'p> for Liveness<'p> {
                 }
             }
             Kind::ClockMark => self.clock_floor_ms = self.clock_floor_ms.max(record.expiry_ms),
-            Kind::Part | Kind::Commit => {}
+            Kind::Part | Kind::Commit | Kind::DatabaseMap => {}
         }
     }
 }

@@ -40,7 +40,7 @@ impl Visitor<'_> for Tally {
             Kind::ElementTombstone => self.element_tombstones += 1,
             Kind::Bounds => self.bounds += 1,
             Kind::ClockMark => self.marks += 1,
-            Kind::Part => self.parts += 1,
+            Kind::Part | Kind::DatabaseMap => self.parts += 1,
             Kind::Commit => self.commits += 1,
         }
         self.bytes += record.bytes() as u64;

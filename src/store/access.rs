@@ -583,7 +583,7 @@ mod tests {
         let kept = (4800..5000).filter(|&i| idle(i, &guard) == lately[i - 4800]).count();
         assert!(kept > 180, "{kept}");
         assert!(!store.fit_access_clocks(true, Duration::MAX), "it fits");
-        store.flush_all().expect("flushed");
+        store.flush_all(None).expect("flushed");
         assert!(store.fit_access_clocks(true, Duration::MAX));
         assert!(!store.fit_access_clocks(true, Duration::MAX));
         assert_eq!(store.access_clock_bytes(), 4 * 1024);

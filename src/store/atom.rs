@@ -56,7 +56,7 @@ impl Txn<'_> {
         let within = self.worker.atom.take();
         let is_within = within.is_some();
         let mut atom = within.unwrap_or_else(|| Atom::new(self.store.new_object()));
-        let result = self.append_parts(urgency, &mut atom);
+        let result = self.append_parts(urgency, &mut atom, is_within);
         match &result {
             _ if is_within => self.worker.atom = Some(atom),
             Ok(_) => self.worker.writer.commit_atom(&self.store.pool, atom),
@@ -66,6 +66,7 @@ impl Txn<'_> {
         let placed = match result {
             Ok(placed) => placed,
             Err((written, error)) => {
+                debug_assert!(!is_within || written.is_empty(), "room was made sure of");
                 self.count_abandoned(&written);
                 return Err(error);
             }
@@ -78,9 +79,15 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Writes what is staged as parts of `atom`: where in the batch each began and ended, and where in the pool its first record is. With an error
+    /// Writes what is staged as parts of `atom`. Where that is to be `all_or_none`, room is made sure of first: parts of an atom that will be committed
+    /// cannot be taken back. Returns where in the batch each began and ended, and where in the pool its first record is. With an error
     /// come those that were written.
-    fn append_parts(&mut self, urgency: Urgency, atom: &mut Atom) -> Result<Placed, (Placed, StoreError)> {
+    fn append_parts(
+        &mut self,
+        urgency: Urgency,
+        atom: &mut Atom,
+        all_or_none: bool,
+    ) -> Result<Placed, (Placed, StoreError)> {
         let pool = &self.store.pool;
         let limit = atom.part_limit(pool, self.worker.batch.bytes());
         let pieces = self.worker.batch.cut(limit.min(PART_FILL_BYTES));
@@ -88,6 +95,11 @@ impl Txn<'_> {
         if let Some(piece) = pieces.iter().find(|piece| piece.len() > limit) {
             let (bytes, limit) = (piece.len() as u64, limit as u64);
             return Err((placed, StoreError::RecordTooLarge { bytes, limit }));
+        }
+        if all_or_none {
+            let sizes = pieces.iter().map(Range::len);
+            let reserved = self.worker.writer.reserve_parts(pool, sizes, urgency, atom);
+            reserved.map_err(|error| (Vec::new(), error.into()))?;
         }
         let mut part = BatchBuilder::default();
         for piece in pieces {

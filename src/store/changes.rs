@@ -246,7 +246,7 @@ mod tests {
         store.changes().unwatch(0, b"left", &watcher);
         set(b"left", None);
         assert_eq!(store.expire_cycle(2000, std::time::Duration::from_secs(1)), 1);
-        store.flush_db(0).expect("flushed");
+        store.flush_db(0, None).expect("flushed");
         let names = |told: &Told| {
             let told = told.0.lock().expect("not poisoned");
             told.iter()

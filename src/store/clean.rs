@@ -82,7 +82,8 @@ impl Owner for Store {
             Kind::ElementTombstone => self.fate_of_element_tombstone(record, guard),
             // The time is durable in the last mark or in the superblock.
             Kind::ClockMark if record.expiry_ms >= self.clock_floor_ms.load(Ordering::Acquire) => Fate::Needed,
-            Kind::ClockMark | Kind::Part => Fate::Dead { counted: None },
+            // A map that counts was put in force before anyone could clean it away.
+            Kind::ClockMark | Kind::Part | Kind::DatabaseMap => Fate::Dead { counted: None },
             Kind::Commit => self.fate_of_commit(record),
         }
     }

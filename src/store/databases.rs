@@ -2,36 +2,67 @@
 //! held, so no write is in flight; what was flushed is taken apart in the background.
 
 use super::keyspaces::{DbTable, Keyspace};
-use super::{Db, Store, StoreError};
+use super::{Db, Store, StoreError, Worker};
 use crate::base::mutant::{self, Mutant};
 use crate::base::sync::MutexGuard;
 use crate::log::Kind;
-use crate::pool::format::Superblock;
+use crate::log::NewRecord;
+use crate::pool::Urgency;
+use crate::pool::format::DatabaseMap;
 use crossbeam_epoch::Guard;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 impl Store {
-    /// Empties one database: one durable step, whatever is in it.
+    /// Empties one database: one durable step, whatever is in it. Within a transaction it is part of that, if `worker` is the transaction's.
     ///
     /// # Errors
-    /// None today.
-    pub fn flush_db(&self, db: Db) -> Result<(), StoreError> {
-        self.flush(&[db]);
-        Ok(())
+    /// [`StoreError::OutOfSpace`], within a transaction only.
+    pub fn flush_db(&self, db: Db, worker: Option<&mut Worker>) -> Result<(), StoreError> {
+        self.flush(&[db], worker)
     }
 
     /// Empties all databases in one durable step, also those beyond [`Store::databases`].
     ///
     /// # Errors
-    /// None today.
-    pub fn flush_all(&self) -> Result<(), StoreError> {
+    /// As [`Store::flush_db`].
+    pub fn flush_all(&self, worker: Option<&mut Worker>) -> Result<(), StoreError> {
         let all: Vec<Db> = (0..self.table.load(&crossbeam_epoch::pin()).len()).collect();
-        self.flush(&all);
+        self.flush(&all, worker)
+    }
+
+    /// Changes the map of databases: durably, or as part of the transaction that `worker` is in the middle of.
+    fn change_map(&self, worker: Option<&mut Worker>, change: impl FnOnce(&mut DatabaseMap)) -> Result<(), StoreError> {
+        let Some((worker, mut atom)) = worker.and_then(|worker| worker.atom.take().map(|atom| (worker, atom))) else {
+            self.pool.update_superblock(|superblock| {
+                let mut map = superblock.map();
+                change(&mut map);
+                superblock.set_map(&map);
+            });
+            return Ok(());
+        };
+        let mut map = worker.map.clone().unwrap_or_else(|| self.pool.superblock().map());
+        change(&mut map);
+        map.generation += 1;
+        worker.batch.clear();
+        worker.batch.push(&NewRecord {
+            kind: Kind::DatabaseMap,
+            flags: 0,
+            keyspace: 0,
+            version: 0,
+            expiry_ms: 0,
+            key: [&map.generation.to_le_bytes(), &[]],
+            value: &map.encode(),
+        });
+        let appended = worker.writer.commit_part(&self.pool, &mut worker.batch, Urgency::Frees, &mut atom);
+        worker.batch.clear();
+        worker.atom = Some(atom);
+        appended?;
+        worker.map = Some(map);
         Ok(())
     }
 
-    fn flush(&self, dbs: &[Db]) {
+    fn flush(&self, dbs: &[Db], worker: Option<&mut Worker>) -> Result<(), StoreError> {
         let _held = self.stripes.lock_all();
         let guard = crossbeam_epoch::pin();
         let mut table = self.table.load(&guard).clone();
@@ -39,7 +70,7 @@ impl Store {
         let used: Vec<Db> = dbs.iter().copied().filter(|&db| table.get(db).index().is_some()).collect();
         if used.is_empty() {
             self.changes.tell_of_databases(0);
-            return;
+            return Ok(());
         }
         let mut fresh = Vec::with_capacity(used.len());
         if mutant::active(Mutant::FlushVisibleEarly) {
@@ -48,16 +79,16 @@ impl Store {
             self.table.replace(early, &guard);
         }
         // A crash during this leaves all of these databases as they were, or all of them empty.
-        let mut change = |superblock: &mut Superblock| {
+        let mut change = |map: &mut DatabaseMap| {
             for &db in &used {
-                superblock.keyspaces[db as usize] = superblock.next_keyspace;
-                fresh.push(superblock.next_keyspace);
-                superblock.next_keyspace += u32::from(!mutant::active(Mutant::KeyspaceIdReused));
+                map.keyspaces[db as usize] = map.next_keyspace;
+                fresh.push(map.next_keyspace);
+                map.next_keyspace += u32::from(!mutant::active(Mutant::KeyspaceIdReused));
             }
         };
         match mutant::active(Mutant::FlushNotRecorded) {
-            false => self.pool.update_superblock(change),
-            true => change(&mut self.pool.superblock()),
+            false => self.change_map(worker, change)?,
+            true => change(&mut self.pool.superblock().map()),
         }
         let retired: Vec<_> = used.iter().zip(fresh).map(|(&db, id)| table.replace(db, Keyspace::new(id))).collect();
         // First, so that who does not find a keyspace in the table finds it there.
@@ -67,6 +98,7 @@ impl Store {
         used.iter().for_each(|&db| self.tell_of_database(db, before, &table, &guard));
         self.changes.tell_of_databases(used[0]);
         self.wake_cleaner();
+        Ok(())
     }
 
     /// Waits until no write is under way that was when this was called.
@@ -77,8 +109,8 @@ impl Store {
     /// Swaps two databases in one durable step.
     ///
     /// # Errors
-    /// None today.
-    pub fn swap_db(&self, a: Db, b: Db) -> Result<(), StoreError> {
+    /// As [`Store::flush_db`].
+    pub fn swap_db(&self, a: Db, b: Db, worker: Option<&mut Worker>) -> Result<(), StoreError> {
         if a == b {
             return Ok(());
         }
@@ -87,7 +119,7 @@ impl Store {
         let mut table: DbTable = self.table.load(&guard).clone();
         // A crash during this leaves both as they were, or both swapped.
         if !mutant::active(Mutant::SwapNotRecorded) {
-            self.pool.update_superblock(|superblock| superblock.keyspaces.swap(a as usize, b as usize));
+            self.change_map(worker, |map| map.keyspaces.swap(a as usize, b as usize))?;
         }
         table.swap(a, b);
         let before = self.table.load(&guard);

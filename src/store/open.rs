@@ -113,12 +113,12 @@ impl Store {
         let ids = &superblock.keyspaces;
         let books = Books { pool: &pool, stale: &stale };
         let rebuilt = rebuild(books, &index_options, ids, options.recovery_threads.max(1), clock.now_ms(), progress);
-        let Rebuilt { table, stripes, objects, next_object, clock_floor_ms, outdone, report } = rebuilt;
+        let Rebuilt { table, stripes, objects, next_object, clock_floor_ms, outdone, map, report } = rebuilt;
         Self::judge(&pool, &report, options.salvage)?;
         // From here on there is nobody left who could do without a place that cannot be read.
         pool.region().serve();
         clock.raise_floor(clock_floor_ms);
-        pool.record_opening(clock_floor_ms);
+        pool.record_opening(clock_floor_ms, map.as_ref());
         let opened_ms = clock.now_ms();
         // A chunk must leave room for others in its segment.
         let chunk_bytes = (INLINE_MAX_BYTES as u64).min(pool.segment_bytes() / 4);

@@ -14,6 +14,7 @@ use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
 use crate::index::{IndexOptions, Upsert};
 use crate::log::{Kind, Object, ObjectType, Record, SegmentFault, record_at};
+use crate::pool::format::DatabaseMap;
 use crate::recovery::{Damage, Progress, RecoveryReport, Visitor, preference, scan_pool};
 use siphasher::sip::SipHasher13;
 use std::collections::{HashMap, HashSet};
@@ -29,6 +30,8 @@ pub(super) struct Rebuilt {
     pub(super) clock_floor_ms: u64,
     /// Tombstones in segments that are not sealed, of whose keys there is a copy or a newer record elsewhere.
     pub(super) outdone: HashSet<LogAddr>,
+    /// A database map that counts and that the superblock does not have yet.
+    pub(super) map: Option<DatabaseMap>,
     pub(super) report: RecoveryReport,
 }
 
@@ -66,6 +69,8 @@ struct Collector<'t, 'p> {
     outdone: Vec<LogAddr>,
     max_object: u64,
     clock_floor_ms: u64,
+    /// The newest database map.
+    map: Option<DatabaseMap>,
 }
 
 impl Target<'_> {
@@ -84,6 +89,7 @@ impl<'t, 'p> Collector<'t, 'p> {
             outdone: Vec::new(),
             max_object: 0,
             clock_floor_ms: 0,
+            map: None,
         }
     }
 
@@ -197,7 +203,7 @@ impl Collector<'_, '_> {
                 }
                 atom::count_uncommitted(*books, record, hasher.hash(record.key));
             }
-            Kind::ClockMark => {}
+            Kind::ClockMark | Kind::DatabaseMap => {}
             Kind::Part | Kind::Commit => self.atom_seen(record),
         }
     }
@@ -221,6 +227,13 @@ impl<'p> Visitor<'p> for Collector<'_, 'p> {
             Kind::ClockMark if mutant::active(Mutant::ClockMarkIgnored) => {}
             Kind::ClockMark => self.clock_floor_ms = self.clock_floor_ms.max(record.expiry_ms),
             Kind::Part | Kind::Commit => self.atom_seen(&record),
+            Kind::DatabaseMap => {
+                let newer = record
+                    .database_map()
+                    .ok()
+                    .filter(|map| self.map.as_ref().is_none_or(|known| known.generation < map.generation));
+                self.map = newer.or(self.map.take());
+            }
         }
     }
 
@@ -230,7 +243,29 @@ impl<'p> Visitor<'p> for Collector<'_, 'p> {
 }
 
 /// Reads the whole pool with `threads` threads. `keyspace_ids` are those of databases 0, 1, ...; writes nothing to the pool.
+///
+/// Where a transaction has changed the databases, and its server ended after its commit and before the superblock had that, the pool is read a second
+/// time, by the map from the log: of a keyspace that no database has nothing is kept.
 pub(super) fn rebuild(
+    books: Books<'_>,
+    index_options: &IndexOptions,
+    keyspace_ids: &[u32],
+    threads: usize,
+    now_ms: u64,
+    progress: &Progress,
+) -> Rebuilt {
+    let mut rebuilt = rebuild_once(books, index_options, keyspace_ids, threads, now_ms, progress);
+    if let Some(map) = rebuilt.map.take().filter(|map| map.generation > books.pool.superblock().map_generation)
+        && !mutant::active(Mutant::DatabaseMapIgnored)
+    {
+        books.stale.clear();
+        rebuilt = rebuild_once(books, index_options, &map.keyspaces, threads, now_ms, progress);
+        rebuilt.map = Some(map);
+    }
+    rebuilt
+}
+
+fn rebuild_once(
     books: Books<'_>,
     index_options: &IndexOptions,
     keyspace_ids: &[u32],
@@ -260,6 +295,7 @@ pub(super) fn rebuild(
     }
     remove_tombstones(&target, &collectors);
     let outdone = collectors.iter_mut().flat_map(|collector| std::mem::take(&mut collector.outdone)).collect();
+    let map = collectors.iter_mut().filter_map(|collector| collector.map.take()).max_by_key(|map| map.generation);
     drop(collectors);
     let expired_at_ms = now_ms.max(durable_ms);
     for number in 0..target.stripes.count() {
@@ -281,7 +317,7 @@ pub(super) fn rebuild(
     let Target { table, stripes, collections, books, hasher, .. } = target;
     collections.finish(Tools { books, hasher: &hasher });
     objects.dropping.settle_all(Tools { books, hasher: &hasher });
-    Rebuilt { table, stripes, objects, next_object, clock_floor_ms: expired_at_ms, outdone, report }
+    Rebuilt { table, stripes, objects, next_object, clock_floor_ms: expired_at_ms, outdone, map, report }
 }
 
 /// Makes the objects whose heads won, and gives each the newest of its chunks. Returns the heads, too, whose chunks are not the ones that

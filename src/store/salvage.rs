@@ -145,8 +145,8 @@ pub fn salvage_pool(source: &Pool, to: Option<&Path>, now_ms: u64) -> Result<(Po
         return Err(SalvageError::GettingWorse);
     }
     target.update_superblock(|new| {
-        new.keyspaces.clone_from(&superblock.keyspaces);
-        new.next_keyspace = superblock.next_keyspace;
+        // That of the log has the old pool's generation no more: the new pool's log has no map.
+        new.set_map(rebuilt.map.as_ref().unwrap_or(&superblock.map()));
         new.clock_floor_ms = rebuilt.clock_floor_ms;
     });
     report.keys = keys;

@@ -72,6 +72,7 @@ impl Store {
         let now_ms = now_ms.max(self.clock_floor_ms.load(Ordering::Acquire));
         let several = several && !mutant::active(Mutant::TransactionSplit);
         worker.atom = several.then(|| Atom::new(self.new_object()));
+        worker.map = None;
         Transaction { store: self, taken: Some(taken), now_ms, is_atom: several }
     }
 
@@ -138,15 +139,27 @@ impl Transaction<'_> {
 
     /// Makes all that was written count, and lets everyone see it. Durable on return.
     ///
-    /// Cost: nothing if nothing was written, or by one command alone; otherwise a line flushed and a fence.
+    /// Cost: nothing if nothing was written, or by one command alone; otherwise a line flushed and a fence. If databases were changed two copies of the
+    /// superblock as well.
     pub fn commit(mut self, worker: &mut Worker) {
         if mutant::active(Mutant::TransactionSeenEarly) {
             self.taken = None;
         }
         if let Some(atom) = worker.atom.take() {
+            if mutant::active(Mutant::DatabaseMapEarly) {
+                self.put_map_in_force(worker);
+            }
             worker.writer.commit_atom(&self.store.pool, atom);
+            self.put_map_in_force(worker);
         }
         self.is_atom = false;
+    }
+
+    /// What the transaction has made of the databases goes into the superblock. A crash before that leaves it to recovery, which finds the map in the log.
+    fn put_map_in_force(&self, worker: &mut Worker) {
+        if let Some(map) = worker.map.take() {
+            self.store.pool.update_superblock(|superblock| superblock.set_map(&map));
+        }
     }
 
     /// Gives the stripes back without a trace.

@@ -13,6 +13,7 @@ use super::{Change, Db, Entry, Key, Store, StoreError};
 use crate::base::mutant::{self, Mutant};
 use crate::log::{AppendError, Atom, BatchBuilder, Kind, NewRecord, Record, Writer, record_at, try_record_at};
 use crate::pool::Urgency;
+use crate::pool::format::DatabaseMap;
 use crossbeam_epoch::Guard;
 use std::cell::Cell;
 
@@ -31,6 +32,8 @@ pub struct Worker {
     pub(super) evictor: Evictor,
     /// What the transaction of several commands writes that this thread is in the middle of.
     pub(super) atom: Option<Atom>,
+    /// Which keyspace each database will be when that counts, if it changes them.
+    pub(super) map: Option<DatabaseMap>,
     /// Keys that were evicted, where [`EvictionRules::names`](super::EvictionRules::names) asks for them. Taken out by who reads them.
     pub evicted: Vec<(Db, Vec<u8>)>,
     /// The client whose commands are run, for who is told of changes; 0 for nobody's.

@@ -124,7 +124,7 @@ fn a_damaged_key_can_be_set_anew_and_the_others_are_served() {
     set(&store, "key", b"new").expect("room");
     assert_eq!(get(&store, "key").expect("there").expect("whole"), b"new");
     assert!(delete(&store, "key").expect("room"));
-    store.flush_db(0).expect("not full");
+    store.flush_db(0, None).expect("not full");
     assert!(get(&store, "key").is_none());
     // What is left of the flushed database is taken apart as far as that can be done, and not tried for ever.
     while store.reap(std::time::Duration::from_secs(1)) {

@@ -12,14 +12,14 @@ pub(super) fn dbsize(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandEr
 
 pub(super) fn flushdb(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     check_flush_mode(args, 1)?;
-    ctx.store.flush_db(ctx.session.db)?;
+    ctx.store.flush_db(ctx.session.db, Some(ctx.worker))?;
     ctx.reply.ok();
     Ok(())
 }
 
 pub(super) fn flushall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     check_flush_mode(args, 1)?;
-    ctx.store.flush_all()?;
+    ctx.store.flush_all(Some(ctx.worker))?;
     ctx.reply.ok();
     Ok(())
 }
@@ -40,7 +40,7 @@ pub(super) fn swapdb(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandErr
     let number = |i, message| int32_arg(args.at(i)).map_err(|_| CommandError::fixed(message));
     let (a, b) = (number(1, "ERR invalid first DB index")?, number(2, "ERR invalid second DB index")?);
     let databases = ctx.store.databases();
-    ctx.store.swap_db(existing_db(a, databases)?, existing_db(b, databases)?)?;
+    ctx.store.swap_db(existing_db(a, databases)?, existing_db(b, databases)?, Some(ctx.worker))?;
     ctx.reply.ok();
     Ok(())
 }

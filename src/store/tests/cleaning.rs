@@ -278,7 +278,7 @@ fn a_flushed_database_makes_room() {
     for i in 0..300 {
         set(&store, &mut worker, format!("key:{i}").as_bytes(), &[b'v'; 20], None);
     }
-    store.flush_all().expect("flushed");
+    store.flush_all(None).expect("flushed");
     set(&store, &mut worker, b"k", b"v", None);
     clean(&store);
     let in_use = store.pool.segment_ids().filter(|&id| store.pool.segment_use(id).in_use()).count();
@@ -492,7 +492,7 @@ fn live_bytes_are_the_same_without_an_index() {
     agree("expired");
     assert!(clean(&store) > 0);
     agree("cleaned");
-    store.flush_db(3).expect("flushed");
+    store.flush_db(3, None).expect("flushed");
     clean(&store);
     agree("flushed");
     assert_eq!(get(&store, b"was long").as_deref(), Some(&b"short"[..]));

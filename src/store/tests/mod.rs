@@ -423,7 +423,7 @@ fn a_flushed_database_stays_whole_for_who_is_still_in_it() {
     set(&store, &mut worker, b"b", b"1", None);
     let reader = pin();
     let before = store.table.load(&reader);
-    store.flush_db(0).expect("flushed");
+    store.flush_db(0, None).expect("flushed");
     assert!(store.reap(Duration::from_secs(1)), "there is more to do, later");
     assert_eq!((before.get(0).len(), store.len(0)), (2, 0));
     drop(reader);
@@ -443,13 +443,13 @@ fn flushed_and_swapped_databases_stay_so() {
         set(&store, &mut worker, format!("k{i}").as_bytes(), b"v", Some(NOW + 1000));
     }
     set(&store, &mut worker, b"long", &pattern(200_000, 0), None);
-    store.swap_db(0, 2).expect("swapped");
+    store.swap_db(0, 2, None).expect("swapped");
     assert_eq!((store.len(0), store.len(2)), (0, 101));
     set(&store, &mut worker, b"new", b"v", None);
     drop(store);
     let store = open(&path);
     assert_eq!((store.len(0), store.len(2)), (1, 101));
-    store.flush_db(2).expect("flushed");
+    store.flush_db(2, None).expect("flushed");
     assert_eq!((store.len(0), store.len(2)), (1, 0));
     // Ends when nothing is left to take apart; the table that the readers' epoch still holds goes with a few more turns.
     while store.reap(Duration::from_millis(10)) {
@@ -461,7 +461,7 @@ fn flushed_and_swapped_databases_stay_so() {
     let store = open(&path);
     assert_eq!((store.len(0), store.len(2)), (1, 0));
     assert_eq!(live(&store).iter().sum::<u64>(), left);
-    store.flush_all().expect("flushed");
+    store.flush_all(None).expect("flushed");
     assert_eq!(store.len(0), 0);
 }
 

@@ -131,7 +131,7 @@ fn databases_and_reloads_wait_for_transactions() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for turn in 0..100 {
-                if turn % 2 == 0 { store.reload().expect("reloads") } else { store.flush_db(0).expect("flushed") }
+                if turn % 2 == 0 { store.reload().expect("reloads") } else { store.flush_db(0, None).expect("flushed") }
             }
         });
         for thread in 0..2u8 {

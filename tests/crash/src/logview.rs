@@ -52,7 +52,8 @@ impl<'p> Visitor<'p> for Newest<'p> {
                     *newest = record;
                 }
             }
-            Kind::ClockMark | Kind::Part | Kind::Commit => {}
+            // A map that counts has been put in force when the pool was opened.
+            Kind::ClockMark | Kind::Part | Kind::Commit | Kind::DatabaseMap => {}
         }
     }
 }

@@ -185,6 +185,9 @@ impl Draw<'_> {
         if self.theme == Theme::Snapshots {
             return self.snapshots(number);
         }
+        if self.theme == Theme::Transactions && number != 1 {
+            return self.passing_values(number);
+        }
         // A pipeline is several commands.
         let steps = if self.theme == Theme::Pipelines { 2 + self.rng.below(2) } else { 3 + self.rng.below(4) };
         let mut steps: Vec<Step> = (0..steps).map(|_| self.step()).collect();
@@ -205,6 +208,25 @@ impl Draw<'_> {
             _ => (0..2).flat_map(|_| [format!("GET {a}"), format!("GET {b}")]).collect(),
         };
         lines.into_iter().map(|line| Step::Requests(0, vec![words(line)])).collect()
+    }
+
+    /// One worker whose transactions give keys values that they take back, so that nobody may ever see them; of the others each reads.
+    fn passing_values(&mut self, number: u64) -> Vec<Step> {
+        let steps = 3 + self.rng.below(3);
+        let step = |draw: &mut Self| {
+            let ((a, b), v, w) = (draw.two_keys(), draw.value(), draw.value());
+            if number == 0 {
+                let lines = [format!("SET {a} {v}"), format!("SET {b} {w}"), format!("SET {a} {w}")];
+                return Step::Transaction(0, lines.map(words).to_vec());
+            }
+            let line = match draw.rng.below(8) {
+                0 => format!("MGET {a} {b}"),
+                1 => return Step::Scan(0),
+                _ => format!("GET {a}"),
+            };
+            Step::Requests(0, vec![words(line)])
+        };
+        (0..steps).map(|_| step(self)).collect()
     }
 
     fn background(&mut self) -> Vec<Step> {
