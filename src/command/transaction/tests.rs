@@ -67,6 +67,48 @@ fn a_transaction_in_another_database_leaves_the_session_there() {
     );
 }
 
+/// A type of value each, changed more than once and looked at in between; and what the pool holds of it.
+#[test]
+fn collections_change_within_a_transaction() {
+    let mut client = TestClient::new();
+    client.run("HSET h a 1");
+    client.run("RPUSH l x");
+    let lines = [
+        "HSET h b 2",
+        "HDEL h a",
+        "HGETALL h",
+        "LPUSH l w",
+        "RPOP l",
+        "LRANGE l 0 -1",
+        "SADD s 1 2",
+        "DEL s",
+        "ZADD z 1 m",
+    ];
+    let Reply::Array(replies) = transaction(&mut client, &lines) else { panic!() };
+    assert_eq!(replies[2], Reply::bulks(["b", "2"]));
+    assert_eq!(replies[5], Reply::bulks(["w"]));
+    client.store.reload().expect("reloads");
+    client.store.check_books().expect("counted");
+    assert_eq!(client.run("HGETALL h"), Reply::bulks(["b", "2"]));
+    assert_eq!((client.run("EXISTS s"), client.run("ZSCORE z m")), (Reply::Integer(0), Reply::bulk("1")));
+}
+
+#[test]
+fn whole_databases_are_part_of_a_transaction() {
+    let mut client = TestClient::new();
+    client.run("SET a 0");
+    let lines = ["SET b 1", "FLUSHDB", "SET c 2", "DBSIZE", "SWAPDB 0 1", "SET d 3", "FLUSHALL", "SET e 4"];
+    let Reply::Array(replies) = transaction(&mut client, &lines) else { panic!() };
+    assert_eq!(replies[3], Reply::Integer(1));
+    client.store.reload().expect("reloads");
+    client.store.check_books().expect("counted");
+    assert_eq!(
+        (client.run("KEYS *"), client.run("SELECT 1"), client.run("DBSIZE")),
+        (Reply::bulks(["e"]), Reply::ok(), Reply::Integer(0))
+    );
+    assert_eq!(client.store.pool().superblock().map_generation, 3);
+}
+
 #[test]
 fn what_is_refused_when_queued_keeps_all_from_running() {
     let mut client = TestClient::new();

@@ -280,6 +280,17 @@ const ROWS: &[Row] = &[
         &["MULTI | SETRANGE l 100 @10x | APPEND m @900y | SET n @3000n | EXEC", "MULTI | DEL l | RENAME n l | EXEC"],
     ),
     (
+        "transaction-collections",
+        Start::Open,
+        &["HSET h a 1 b 2", "RPUSH l x y", "SADD s 1 2"],
+        &[
+            "MULTI | HSET h c 3 | HDEL h a | SET a @9a | EXEC",
+            "MULTI | RPUSH l z | LPOP l | DEL s | SADD s 3 | EXEC",
+            "MULTI | RENAME h g | HSET g d 4 | ZADD z 1 m | EXEC",
+            "MULTI | SADD s 4 | SREM s 3 | DEL l | EXEC",
+        ],
+    ),
+    (
         // Parts in several segments, and a MSET that is more than one takes.
         "transaction-roll-over",
         Start::Open,
