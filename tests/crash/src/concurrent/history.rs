@@ -42,7 +42,7 @@ impl Touches {
         for command in commands {
             match Self::of(db, command) {
                 Touches::All => return Touches::All,
-                Touches::Keys(keys) => all.extend(keys.into_iter()),
+                Touches::Keys(keys) => all.extend(keys),
             }
         }
         all.sort();
