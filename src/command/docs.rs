@@ -84,6 +84,7 @@ fn keys(keys: KeySpec) -> String {
         KeySpec::Range { first, last: -1, step } => format!("{first}, {}, ...", first + step),
         KeySpec::Range { first, last, .. } => format!("{first} to {last}"),
         KeySpec::Counted { at } => format!("as many as {at} says, after it"),
+        KeySpec::OneAndStored { first, .. } => format!("{first}; that of STORE or STOREDIST"),
         KeySpec::TargetAndCounted { target, at } => format!("{target}; as many as {at} says, after it"),
     }
 }

@@ -101,6 +101,13 @@ pub enum KeySpec {
         /// Position of the count.
         at: usize,
     },
+    /// One key, and one behind the word STORE or STOREDIST, if it is among the options.
+    OneAndStored {
+        /// Position of the key.
+        first: usize,
+        /// Position of the first option.
+        from: usize,
+    },
 }
 
 impl KeySpec {

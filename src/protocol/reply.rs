@@ -205,6 +205,14 @@ impl<'a> ReplyWriter<'a> {
         }
     }
 
+    /// A floating-point number, given by its text: a bulk string in RESP2.
+    pub fn double_text(&mut self, text: &str) {
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(text.as_bytes()),
+            Protocol::Resp3 => self.line(b',', text.as_bytes()),
+        }
+    }
+
     /// The text of a floating-point number as a bulk string, in either protocol.
     pub fn bulk_double(&mut self, value: f64) {
         self.bulk(number::double(value).as_bytes());

@@ -40,6 +40,11 @@ impl Rules {
         true
     }
 
+    /// Takes in one option of GEOADD; says whether it was one.
+    pub fn take_of_geoadd(&mut self, word: &[u8]) -> bool {
+        ["NX", "XX", "CH"].iter().any(|option| is_word(word, option)) && self.take(word)
+    }
+
     fn check(&self, pairs: usize) -> Result<(), CommandError> {
         let known_and_new = self.only_new && self.only_known;
         let contrary = [self.only_new, self.only_greater, self.only_less].into_iter().filter(|&rule| rule).count() > 1;

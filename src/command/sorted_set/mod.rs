@@ -10,7 +10,7 @@ mod look;
 mod pairs;
 pub(super) mod pop;
 mod remove;
-mod score;
+pub(super) mod score;
 mod select;
 mod store;
 #[cfg(test)]
@@ -19,6 +19,9 @@ mod tests;
 use super::collection::is_packed;
 use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec, Settings};
 use crate::store::View;
+
+pub(super) use add::{Rules, add};
+pub(super) use store::members as store_members;
 
 const FAST_READ: Flags = Flags::READONLY.union(Flags::FAST);
 const READ: Flags = Flags::READONLY;

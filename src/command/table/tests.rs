@@ -100,6 +100,9 @@ fn keys_are_within_the_arity() {
                 assert!(last < 0 || (last >= first as isize && last < least), "{name}: its last key may be missing");
             }
             KeySpec::Counted { at } => assert!(at >= 1 && (at as isize) < least, "{name}: its count may be missing"),
+            KeySpec::OneAndStored { first, from } => {
+                assert!(first >= 1 && first < from && (from as isize) <= least, "{name}: its key may be missing");
+            }
             KeySpec::TargetAndCounted { target, at } => {
                 assert!(target >= 1 && target < at && (at as isize) < least, "{name}: its count may be missing");
             }

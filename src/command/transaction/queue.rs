@@ -1,6 +1,6 @@
 //! The requests that wait for EXEC, and which keys they may look at or change.
 
-use crate::command::parse::integer;
+use crate::command::parse::{integer, is_word};
 use crate::command::{Flags, Found, KeySpec};
 use crate::protocol::{ArgSpans, Args};
 
@@ -114,6 +114,12 @@ fn push_keys<'r>(found: &Found, request: Args<'r>, names: &mut Vec<&'r [u8]>) ->
         KeySpec::Range { first, last, step } => {
             let end = if last < 0 { (request.len() as isize + last + 1).max(0) as usize } else { last as usize + 1 };
             (first..end.min(request.len())).step_by(step)
+        }
+        KeySpec::OneAndStored { first, from } => {
+            // Whichever of them counts.
+            let stores = |at: &usize| ["STORE", "STOREDIST"].iter().any(|word| is_word(request.at(*at), word));
+            names.extend((from..request.len()).filter(stores).filter_map(|at| request.get(at + 1)));
+            (first..first + 1).step_by(1)
         }
         // What makes no sense is refused when it runs.
         KeySpec::Counted { at } | KeySpec::TargetAndCounted { at, .. } => {

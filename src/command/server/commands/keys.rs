@@ -12,6 +12,8 @@ pub(super) enum Extent {
     Range { last: i64, step: usize },
     /// As many as the argument at the first position says, after it.
     Counted,
+    /// One, behind this word, which is at the first position or later, or not there.
+    After(&'static str),
     /// Nobody can tell from the spec.
     Unknown,
 }
@@ -58,6 +60,10 @@ fn listed(found: &Found) -> Vec<KeyRange> {
         KeySpec::Counted { at } => (at, Extent::Counted),
         KeySpec::TargetAndCounted { target, at } => {
             return ranges(&[(target, Extent::Range { last: 0, step: 1 }), (at, Extent::Counted)], uses);
+        }
+        KeySpec::OneAndStored { first, from } => {
+            let one = (first, Extent::Range { last: 0, step: 1 });
+            return ranges(&[one, (from, Extent::After("STORE")), (from, Extent::After("STOREDIST"))], uses);
         }
     };
     match uses {
@@ -108,6 +114,11 @@ impl KeyRange {
                 Some((self.first..(last + 1).min(request.len())).step_by(step))
             }
             Extent::Unknown => Some((0..0).step_by(1)),
+            Extent::After(word) => {
+                let found = (self.first..request.len()).find(|&at| is_word(request.at(at), word));
+                let key = found.map(|at| at + 1).filter(|&key| key < request.len());
+                Some(key.map_or(0..0, |key| key..key + 1).step_by(1))
+            }
             Extent::Counted => {
                 let count = usize::try_from(integer(request.get(self.first)?)?).ok()?;
                 let first = self.first + 1;

@@ -49,7 +49,9 @@ pub(super) fn info(reply: &mut ReplyWriter<'_>, found: &Found) {
     status_set(reply, &flag_names(spec.flags));
     let (first, last, step) = match spec.keys {
         KeySpec::Range { first, last, step } => (first as i64, last as i64, step as i64),
-        KeySpec::TargetAndCounted { target, .. } => (target as i64, target as i64, 1),
+        KeySpec::TargetAndCounted { target: one, .. } | KeySpec::OneAndStored { first: one, .. } => {
+            (one as i64, one as i64, 1)
+        }
         KeySpec::None | KeySpec::Counted { .. } => (0, 0, 0),
     };
     for position in [first, last, step] {
@@ -89,6 +91,7 @@ fn key_range(reply: &mut ReplyWriter<'_>, range: &KeyRange) {
     reply.bulk(b"begin_search");
     match range.extent {
         Extent::Unknown => typed(reply, "unknown", &[]),
+        Extent::After(word) => keyword(reply, word, range.first as i64),
         _ => typed(reply, "index", &[("index", range.first as i64)]),
     }
     reply.bulk(b"find_keys");
@@ -97,8 +100,22 @@ fn key_range(reply: &mut ReplyWriter<'_>, range: &KeyRange) {
             typed(reply, "range", &[("lastkey", last), ("keystep", step as i64), ("limit", 0)]);
         }
         Extent::Unknown => typed(reply, "unknown", &[]),
+        Extent::After(_) => typed(reply, "range", &[("lastkey", 0), ("keystep", 1), ("limit", 0)]),
         Extent::Counted => typed(reply, "keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]),
     }
+}
+
+/// `{type: keyword, spec: {...}}`.
+fn keyword(reply: &mut ReplyWriter<'_>, word: &str, from: i64) {
+    reply.map_header(2);
+    reply.bulk(b"type");
+    reply.bulk(b"keyword");
+    reply.bulk(b"spec");
+    reply.map_header(2);
+    reply.bulk(b"keyword");
+    reply.bulk(word.as_bytes());
+    reply.bulk(b"startfrom");
+    reply.integer(from);
 }
 
 /// `{type: kind, spec: {...}}`.
