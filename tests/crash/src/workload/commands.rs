@@ -179,6 +179,77 @@ const ROWS: &[(&[&str], &[&str])] = &[
         &["RPUSH q a b c", "PEXPIRE q 30"],
         &["RENAME q r", "COPY r q", "LPOP q | RPUSH q d | LREM q 1 c", "MOVE q 1", "!tick 40", "RPUSH r new", "DEL r"],
     ),
+    // Sorted sets.
+    (
+        &["ZADD z 1 a 2 b 3 c"],
+        &[
+            "ZADD z 4 d 1.5 e",
+            "ZADD z XX CH 9 a",
+            "ZADD z GT 1 a",
+            "ZADD y NX 1 @200x",
+            "ZINCRBY z 2 a",
+            "ZINCRBY x -1 @5n",
+            "ZREM z a b",
+            "ZREM z none",
+        ],
+    ),
+    (
+        &["ZADD z 1 a 2 b 3 c 4 d 5 e 6 f 7 g 8 h"],
+        &["ZPOPMIN z", "ZPOPMAX z 2", "ZMPOP 2 none z MIN COUNT 2", "ZADD z 1 a", "ZPOPMIN z 9", "ZADD z 1 a"],
+    ),
+    (
+        &["ZADD z 0 a 0 b 0 c 0 d 0 e 0 f", "PEXPIRE z 500"],
+        &[
+            "ZREMRANGEBYLEX z [b [c",
+            "ZREMRANGEBYRANK z 1 3",
+            "ZADD z 1 b 2 c",
+            "ZREMRANGEBYSCORE z 0 1",
+            "ZREMRANGEBYLEX z - +",
+            "ZADD z 1 b",
+        ],
+    ),
+    (
+        &["ZADD x 1 a 2 b 3 c", "ZADD y 4 b 5 c 6 d", "SADD s c", "SET v @20a"],
+        &[
+            "ZUNIONSTORE u 3 x y s WEIGHTS 1 2 3",
+            "ZINTERSTORE u 2 x y AGGREGATE MAX",
+            "ZDIFFSTORE x 2 x y",
+            "ZRANGESTORE v y 0 1",
+            "ZRANGESTORE v none 0 1",
+            "ZINTERSTORE u 2 x none",
+        ],
+    ),
+    (
+        &["ZADD z 1 @300a 2 @300b", "!seal"],
+        &[
+            "ZADD z 3 @300a",
+            "!seal",
+            "ZREM z @300b",
+            "!clean",
+            "ZADD z 1 @9c",
+            "!seal",
+            "!clean",
+            "ZPOPMIN z",
+            "!clean 2",
+            "DEL z",
+            "!clean",
+        ],
+    ),
+    (
+        &["ZADD z 1 a 2 b", "PEXPIRE z 20"],
+        &["ZADD z 3 c", "RENAME z y", "COPY y z", "PERSIST z", "!tick 20", "ZADD y 1 a", "ZPOPMIN z", "MOVE z 1"],
+    ),
+    // Places.
+    (
+        &["GEOADD g 13.361389 38.115556 a 15.087269 37.502669 b"],
+        &[
+            "GEOADD g CH 2 48 c 13.5 38 a",
+            "GEORADIUS g 15 37 500 km STORE d",
+            "GEORADIUSBYMEMBER g a 500 km STOREDIST d",
+            "GEOSEARCHSTORE e g FROMLONLAT 15 37 BYBOX 900 900 km",
+            "GEOSEARCHSTORE e g FROMMEMBER c BYRADIUS 1 km STOREDIST",
+        ],
+    ),
     // Keys.
     (&["SET a @20a", "SET b @20b", "SET l @2500l"], &["DEL a b", "DEL l none", "SET a @4c", "UNLINK a", "UNLINK none"]),
     (

@@ -31,7 +31,7 @@ pub fn by_name(rest: &str) -> Option<Workload> {
 fn line(rng: &mut Rng) -> String {
     let key = |rng: &mut Rng| ["a", "b", "c", "d", "e", "f"][rng.below(6) as usize];
     let (k, other) = (key(rng), key(rng));
-    match rng.below(52) {
+    match rng.below(60) {
         0..=5 => format!("SET {k} {}", value(rng)),
         6 => format!("SET {k} {} PX {}", value(rng), 1 + rng.below(40)),
         7 => {
@@ -83,6 +83,12 @@ fn line(rng: &mut Rng) -> String {
         48 => format!("SREM {k} {} {} {}", field(rng), field(rng), field(rng)),
         49 => format!("SMOVE {k} {other} {}", field(rng)),
         50 => format!("S{}STORE {k} {other} {}", ["INTER", "UNION", "DIFF"][rng.below(3) as usize], key(rng)),
+        51..=53 => format!("ZADD {k} {} {} {} {}", rng.below(9), field(rng), rng.below(9), short(rng)),
+        54 => format!("ZINCRBY {k} {} {}", rng.below(9), field(rng)),
+        55 => format!("ZREM {k} {} {}", field(rng), field(rng)),
+        56 => format!("{} {k} {}", ["ZPOPMIN", "ZPOPMAX"][rng.below(2) as usize], 1 + rng.below(2)),
+        57 => format!("ZREMRANGEBYRANK {k} {} {}", rng.below(3), rng.below(4)),
+        58 => format!("Z{}STORE {k} 2 {other} {}", ["INTER", "UNION", "DIFF"][rng.below(3) as usize], key(rng)),
         _ => {
             if rng.below(3) == 0 {
                 "DEBUG RELOAD".to_owned()
