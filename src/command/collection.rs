@@ -1,5 +1,6 @@
 //! What the commands on hashes, lists, sets and sorted sets share.
 
+use super::generic::cursor_arg;
 use super::parse::{integer, is_word};
 use super::{CommandError, Ctx, Events, Settings, glob};
 use crate::log::ObjectType;
@@ -52,14 +53,16 @@ impl<'r> ScanOptions<'r> {
     /// # Errors
     /// `ERR invalid cursor`, `ERR syntax error`, `ERR value is not an integer or out of range`.
     pub fn parse(args: Args<'r>, values: bool) -> Result<Self, CommandError> {
-        let cursor = std::str::from_utf8(args.at(0)).ok().and_then(|text| text.parse().ok());
-        let cursor = cursor.ok_or(CommandError::fixed("ERR invalid cursor"))?;
+        let cursor = cursor_arg(args.at(0)).ok_or(CommandError::fixed("ERR invalid cursor"))?;
         let mut options = Self { cursor, pattern: None, count: 10, no_values: false, parts: 1 + usize::from(values) };
         let mut at = 1;
         // Ends: `at` grows each turn.
         while at < args.len() {
             match (args.at(at), args.get(at + 1)) {
-                (word, Some(pattern)) if is_word(word, "MATCH") => options.pattern = Some(pattern),
+                (word, Some(pattern)) if is_word(word, "MATCH") => {
+                    // What matches everything matches the empty name, too.
+                    options.pattern = Some(pattern).filter(|pattern| *pattern != b"*");
+                }
                 (word, Some(count)) if is_word(word, "COUNT") => {
                     let count = integer(count).ok_or(CommandError::NOT_INTEGER)?;
                     options.count = usize::try_from(count).ok().filter(|&n| n > 0).ok_or(CommandError::SYNTAX)?;
@@ -114,10 +117,17 @@ impl ScanOptions<'_> {
 /// `doubled`: each is to be returned in two parts.
 ///
 /// # Errors
-/// `ERR value is not an integer or out of range`, `ERR value is out of range`.
+/// `ERR value is not an integer or out of range`, `ERR value is out of range`, with the range where it is that of all integers.
 pub fn random_count(text: &[u8], doubled: bool) -> Result<i64, CommandError> {
     let limit = if doubled { i64::MAX / 2 } else { i64::MAX };
     let count = integer(text).ok_or(CommandError::NOT_INTEGER)?;
+    if count == i64::MIN {
+        return Err(CommandError::new(format!(
+            "ERR value is out of range, value must between {} and {}",
+            -i64::MAX,
+            i64::MAX
+        )));
+    }
     if count < -limit || count > limit {
         return Err(CommandError::fixed("ERR value is out of range"));
     }

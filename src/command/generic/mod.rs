@@ -14,6 +14,7 @@ mod tests;
 
 pub(super) use database::check_flush_mode;
 pub(super) use object::encoding_of;
+pub(super) use scan::cursor_arg;
 
 use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec};
 

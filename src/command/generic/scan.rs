@@ -100,7 +100,7 @@ fn options(args: Args<'_>) -> Result<(Filter<'_>, u64), CommandError> {
 }
 
 /// A cursor as C's `strtoul` reads it, but without spaces before it: an optional sign and digits, or nothing for 0.
-fn cursor_arg(bytes: &[u8]) -> Option<u64> {
+pub(in crate::command) fn cursor_arg(bytes: &[u8]) -> Option<u64> {
     let (negative, digits) = match bytes {
         [] => return Some(0),
         [b'-', digits @ ..] => (true, digits),

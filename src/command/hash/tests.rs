@@ -104,7 +104,11 @@ fn random_fields_are_as_many_as_asked_for() {
         assert_eq!(fields.len(), len);
         assert!(fields.iter().all(|pair| matches!(pair, Reply::Array(pair) if pair.len() == 2)));
     }
-    assert_eq!(client.run("HRANDFIELD h -9223372036854775808"), Reply::error("ERR value is out of range"));
+    assert_eq!(
+        client.run("HRANDFIELD h -9223372036854775808"),
+        Reply::error("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807")
+    );
+    assert_eq!(client.run("HRANDFIELD h -9223372036854775807 WITHVALUES"), Reply::error("ERR value is out of range"));
     assert_eq!(client.run("HRANDFIELD h 1 WITH"), Reply::error("ERR syntax error"));
     assert_eq!(client.run("HRANDFIELD none 3"), Reply::Array(Vec::new()));
 }
