@@ -91,11 +91,14 @@ pub fn multi_pop_args<'r>(args: Args<'r>) -> Result<(Vec<&'r [u8]>, End, usize),
     let end = End::parse(end)?;
     let count = match (args.get(keys + 2), args.get(keys + 3)) {
         (None, _) => 1,
-        (Some(word), Some(count)) if is_word(word, "COUNT") && args.len() == keys + 4 => {
+        (Some(word), Some(count)) if is_word(word, "COUNT") => {
             positive(count, CommandError::fixed("ERR count should be greater than 0"))?
         }
         _ => return Err(CommandError::SYNTAX),
     };
+    if args.len() > keys + 4 {
+        return Err(CommandError::SYNTAX);
+    }
     Ok((args.from(1).iter().take(keys).collect(), end, count))
 }
 
