@@ -11,7 +11,7 @@
 use fencepost_harness::compare::agree;
 use fencepost_harness::model::{CLOCK_SLACK_MS, Model, flattened};
 use fencepost_harness::server::redis_is_installed;
-use fencepost_harness::workload::Workload;
+use fencepost_harness::workload::{BY_NAME, Workload};
 use fencepost_harness::{Client, Command, Frame, Program, Seed, Server, Storage, command, show};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -305,6 +305,10 @@ fn is_comparable(command: &Command) -> bool {
     match name.as_slice() {
         // Whether an expired key that nobody asked for is still counted is a matter of timing.
         b"DBSIZE" | b"RANDOMKEY" => false,
+        // Which members a range of names means is said only for those of one score.
+        b"ZADD" | b"ZINCRBY" if command.get(1).is_some_and(|key| key == BY_NAME) => {
+            command[2..].iter().all(|word| word == b"0" || word.first().is_some_and(u8::is_ascii_alphabetic))
+        }
         // Near deadlines: GT and LT between two that were set a moment apart.
         b"EXPIRE" | b"PEXPIRE" if command.len() > 3 => false,
         // Times so near that they could pass between the two servers' answers.
@@ -360,6 +364,7 @@ fn value(client: &mut Client, key: &[u8]) -> Vec<u8> {
         Some(b"list") => client.must(&[b"LRANGE", key, b"0", b"-1"]),
         Some(b"hash") => return members(client, "hash", &[b"HGETALL", key]),
         Some(b"set") => return members(client, "set", &[b"SMEMBERS", key]),
+        Some(b"zset") => return sorted_set(client, key),
         _ => client.must(&[b"GET", key]),
     };
     match (reply.bytes(), reply.items()) {
@@ -383,6 +388,22 @@ fn members(client: &mut Client, kind: &str, request: &[&[u8]]) -> Vec<u8> {
     };
     all.sort_unstable();
     flattened(kind, all.iter().flatten().map(Vec::as_slice))
+}
+
+/// The members of a sorted set with their scores, in its order.
+fn sorted_set(client: &mut Client, key: &[u8]) -> Vec<u8> {
+    let reply = client.must(&[b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"]);
+    let items = reply.items().expect("members").iter();
+    let parts = items.flat_map(|item| item.items().map_or(vec![item.clone()], <[Frame]>::to_vec));
+    let text = |(at, part): (usize, Frame)| match part {
+        Frame::Bulk(text) | Frame::Double(text) if at % 2 == 1 => {
+            let score: f64 = String::from_utf8_lossy(&text).parse().expect("a score is a number");
+            score.to_string().into_bytes()
+        }
+        part => part.bytes().expect("a member is a string").to_vec(),
+    };
+    let parts: Vec<Vec<u8>> = parts.enumerate().map(text).collect();
+    flattened("zset", parts.iter().map(Vec::as_slice))
 }
 
 fn close(a: Option<i64>, b: Option<i64>) -> bool {

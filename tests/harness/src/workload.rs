@@ -1,9 +1,13 @@
-//! Random commands over few keys, so that they meet: the string, bitmap, list, hash, set, generic and database commands with their
+//! Random commands over few keys, so that they meet: the string, bitmap, list, hash, set, sorted set, geo, generic and database commands with their
 //! options.
 //!
 //! Values crowd where servers have edges: empty, integers at the ends of their range, lengths about 64 KiB (where
 //! long strings begin), offsets past the end. Deadlines are minutes apart or long over, so that the test's own speed
 //! decides nothing.
+
+mod sorted_sets;
+
+pub use sorted_sets::BY_NAME;
 
 use crate::{Command, Rng, command};
 
@@ -59,13 +63,15 @@ impl Workload {
     /// A well-formed command; its words may still be refused for their values.
     pub fn command(&mut self) -> Command {
         let mut words = match self.rng.below(100) {
-            0..34 => self.string(),
-            34..46 => self.bits(),
-            46..58 => self.list(),
-            58..64 => self.hash(),
-            64..70 => self.set_type(),
-            70..75 => self.expiry(),
-            75..95 => self.generic(),
+            0..30 => self.string(),
+            30..39 => self.bits(),
+            39..50 => self.list(),
+            50..56 => self.hash(),
+            56..62 => self.set_type(),
+            62..74 => self.sorted_set(),
+            74..77 => self.geo(),
+            77..82 => self.expiry(),
+            82..96 => self.generic(),
             _ => self.database(),
         };
         if self.rng.one_in(8) {

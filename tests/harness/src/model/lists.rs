@@ -1,5 +1,6 @@
 //! List commands, and SORT.
 
+use super::sorted_sets::ordered;
 use super::{
     Entry, Expected, Frame, Model, Outcome, SYNTAX, Stop, Value, WRONG_TYPE, clip, integer, plain_integer, refuse,
 };
@@ -248,6 +249,7 @@ impl Model {
             // In no order of its own.
             Some(Value::Set(_)) if !sorts => return Err(Stop::Unpredictable),
             Some(Value::Set(members)) => members.iter().cloned().collect(),
+            Some(Value::SortedSet(scores)) => ordered(scores).into_iter().map(|(member, _)| member).collect(),
             _ => self.list(key)?.into_iter().flatten().cloned().collect(),
         };
         let mut failure = None;

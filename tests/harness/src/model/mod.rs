@@ -1,6 +1,6 @@
 //! What the commands should do: an obvious, slow model over ordered maps, with every reply.
 //!
-//! The model knows the string, bitmap, list, hash, set, generic and database commands. It is itself checked against `redis-server` by
+//! The model knows the string, bitmap, list, hash, set, sorted set, generic and database commands. It is itself checked against `redis-server` by
 //! `tests/model.rs`, so that an agreement of server and model means something. Where a reply cannot be known (which
 //! of two deadlines a few milliseconds apart is later, how a long double prints) it says so, and the caller leaves
 //! that command out.
@@ -12,7 +12,10 @@ mod expiry;
 mod keys;
 mod lists;
 mod members;
+mod sorted_sets;
 mod strings;
+
+pub use sorted_sets::Score;
 
 use crate::Command;
 use crate::resp::Frame;
@@ -129,6 +132,8 @@ pub enum Value {
     Hash(BTreeMap<Vec<u8>, Vec<u8>>),
     /// A set, never empty.
     Set(BTreeSet<Vec<u8>>),
+    /// A sorted set, never empty.
+    SortedSet(BTreeMap<Vec<u8>, Score>),
 }
 
 impl Value {
@@ -139,6 +144,7 @@ impl Value {
             Value::List(_) => "list",
             Value::Hash(_) => "hash",
             Value::Set(_) => "set",
+            Value::SortedSet(_) => "zset",
         }
     }
 
@@ -160,6 +166,11 @@ impl Value {
                 flattened(self.kind(), parts)
             }
             Value::Set(members) => flattened(self.kind(), members.iter().map(Vec::as_slice)),
+            Value::SortedSet(scores) => {
+                let members = sorted_sets::ordered(scores).into_iter();
+                let parts: Vec<_> = members.flat_map(|(member, score)| [member, score.text().into_bytes()]).collect();
+                flattened(self.kind(), parts.iter().map(Vec::as_slice))
+            }
         }
     }
 }
@@ -337,6 +348,29 @@ impl Model {
             }
             (b"SINTERCARD", [count, rest @ ..]) if !rest.is_empty() => self.sintercard(count, rest),
             (b"SPOP", [key, count @ ..]) => self.spop(key, count),
+
+            (b"ZADD", [key, rest @ ..]) if rest.len() > 1 => self.zadd(key, rest),
+            (b"ZINCRBY", [key, by, member]) => self.zadd(key, &[b"INCR", by, member]),
+            (b"ZREM", [key, members @ ..]) if !members.is_empty() => self.zrem(key, members),
+            (b"ZCARD", [key]) => self.zcard(key),
+            (b"ZSCORE", [key, member]) => self.zscore(key, &[member], false),
+            (b"ZMSCORE", [key, members @ ..]) if !members.is_empty() => self.zscore(key, members, true),
+            (b"ZRANK" | b"ZREVRANK", [key, member]) => self.zrank(key, member, name == b"ZREVRANK"),
+            (b"ZCOUNT" | b"ZLEXCOUNT", [key, min, max]) => self.zcount(&name, key, min, max),
+            (b"ZREMRANGEBYRANK" | b"ZREMRANGEBYSCORE" | b"ZREMRANGEBYLEX", [key, min, max]) => {
+                self.zremrange(&name, key, min, max)
+            }
+            (b"ZPOPMIN" | b"ZPOPMAX", [key, count @ ..]) => self.zpop(&name, key, count),
+            (b"ZMPOP", [count, rest @ ..]) if rest.len() > 1 => self.zmpop(count, rest),
+            (
+                b"ZRANGE" | b"ZREVRANGE" | b"ZRANGEBYSCORE" | b"ZREVRANGEBYSCORE" | b"ZRANGEBYLEX" | b"ZREVRANGEBYLEX"
+                | b"ZRANGESTORE",
+                args @ [_, _, _, ..],
+            ) => self.zrange(&name, args),
+            (
+                b"ZUNION" | b"ZINTER" | b"ZDIFF" | b"ZUNIONSTORE" | b"ZINTERSTORE" | b"ZDIFFSTORE" | b"ZINTERCARD",
+                args @ [_, _, ..],
+            ) => self.zcombine(&name, args),
 
             (b"SETBIT", [key, offset, bit]) => self.setbit(key, offset, bit),
             (b"GETBIT", [key, offset]) => self.getbit(key, offset),
