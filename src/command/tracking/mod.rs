@@ -384,6 +384,7 @@ fn positions(keys: KeySpec, args: Args<'_>) -> std::iter::StepBy<std::ops::Range
             let end = if last < 0 { args.len().saturating_add_signed(last + 1) } else { last as usize + 1 };
             (first..end.min(args.len())).step_by(step)
         }
+        KeySpec::OneAndStored { first, .. } => (first..(first + 1).min(args.len())).step_by(1),
         // What is written is not read.
         KeySpec::Counted { at } | KeySpec::TargetAndCounted { at, .. } => {
             let count = args.get(at).and_then(super::parse::integer).and_then(|count| usize::try_from(count).ok());
