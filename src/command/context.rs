@@ -1,5 +1,6 @@
 //! What a command sees of the server and of its session.
 
+use super::blocking::Waiter;
 use super::clients::{Client, ClientFlags, Signals};
 use super::events::{Events, Pending};
 use super::pubsub::Subscriptions;
@@ -71,6 +72,8 @@ pub struct Session {
     pub(super) subscriptions: Subscriptions,
     /// How often the command that runs now may still wait for room in a full pool.
     pub room_waits: RoomWaits,
+    /// Whether the command that runs now is run for a client that waits already: where there is nothing for it, it says nothing.
+    pub is_waiter: bool,
     /// The connection as others see it (its name and the like).
     pub client: Arc<Client>,
 }
@@ -111,6 +114,8 @@ pub enum After {
         /// Whether it is one that makes room itself, such as a delete.
         frees: bool,
     },
+    /// The command waits for a key, and has not answered yet.
+    Block(Arc<Waiter>),
     /// The server shuts down.
     Shutdown(ShutdownRequest),
 }

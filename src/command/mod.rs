@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bitmap;
+pub mod blocking;
 pub mod clients;
 mod collection;
 mod config;

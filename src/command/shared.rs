@@ -1,5 +1,6 @@
 //! What all connections of the server share, as commands see it.
 
+use super::blocking::Blocking;
 use super::clients::Clients;
 use super::events::ExpiryEvents;
 use super::eviction::OverLimit;
@@ -206,6 +207,8 @@ pub struct Shared {
     pub loading: Loading,
     /// CLIENT PAUSE.
     pub pause: Pause,
+    /// Who waits for which keys.
+    pub blocking: Blocking,
     /// SLOWLOG.
     pub slowlog: SlowLog,
     /// How long the limit of `maxmemory` was exceeded.
@@ -229,6 +232,7 @@ impl Shared {
             clock,
             loading: Loading::default(),
             pause: Pause::default(),
+            blocking: Blocking::default(),
             slowlog: SlowLog::default(),
             over_limit: OverLimit::default(),
             shutdown: watch::Sender::new(None),

@@ -180,7 +180,13 @@ pub fn execute(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             transaction::queue(ctx, &found, args);
             Ok(())
         }
-        Ok(found) => run(ctx, &found, args),
+        Ok(found) => {
+            let outcome = run(ctx, &found, args);
+            if ctx.shared.blocking.is_ready() {
+                ctx.serve_waiters();
+            }
+            outcome
+        }
         Err(error) => {
             let error = transaction::refuse(ctx, args, error);
             ctx.stats.count_error(error.prefix());
@@ -196,7 +202,10 @@ pub fn execute(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 }
 
 /// Runs a command that [`admit`] has let in, taking back what it wrote if it fails.
-fn run(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<(), CommandError> {
+///
+/// # Errors
+/// The error that has just been written as the reply.
+pub(super) fn run(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<(), CommandError> {
     let mark = ctx.reply.mark();
     let outcome = call(ctx, found, args);
     if outcome.as_ref().is_err_and(|error| *error == CommandError::OUT_OF_SPACE)
@@ -253,8 +262,11 @@ fn settle(
 ) -> Result<(), CommandError> {
     let stats = ctx.stats;
     let counters = stats.command(found.id);
-    counters.calls.add(1);
-    stats.commands_processed.add(1);
+    // One that waits has been counted when it began to.
+    if !ctx.session.is_waiter {
+        counters.calls.add(1);
+        stats.commands_processed.add(1);
+    }
     if let Err(error) = &outcome {
         counters.failed.add(1);
         stats.count_error(error.prefix());

@@ -9,6 +9,7 @@
 use super::dispatch::{self, FLUSH_BYTES, Requests};
 use super::stream::Stream;
 use super::worker::WorkerState;
+use crate::command::blocking::{Answer, Blocked, Waiter};
 use crate::command::clients::{ClientFlags, Signals};
 use crate::command::{self, After, Client, Session, Shared};
 use crate::protocol::ReplyWriter;
@@ -34,10 +35,27 @@ const TURN_READS: usize = 16;
 
 /// A wait that a command asked for: nothing is run before it is over.
 struct Hold {
-    /// `false`: the room that was waited for is not to be had.
-    over: Pin<Box<dyn Future<Output = bool> + Send>>,
+    over: Pin<Box<dyn Future<Output = Over> + Send>>,
     /// Whether the replies so far are sent meanwhile.
     sends: bool,
+    /// The command that waits for a key. Meanwhile it is read on, to see when the client goes.
+    waits: Option<Arc<Waiter>>,
+}
+
+/// How a wait has ended.
+enum Over {
+    /// It goes on.
+    Done,
+    /// The room that was waited for is not to be had.
+    NoRoom,
+    /// A command that waited for a key has this answer.
+    Answered(Answer),
+}
+
+impl Hold {
+    fn new(sends: bool, over: impl Future<Output = Over> + Send + 'static) -> Self {
+        Self { over: Box::pin(over), sends, waits: None }
+    }
 }
 
 /// The connection is over: there is nothing more to do, or nothing more that can be done.
@@ -116,11 +134,26 @@ impl Connection {
                 self.send(cx, state)?;
             }
             if let Some(hold) = &mut self.hold {
-                if !ready!(hold.over.as_mut().poll(cx)) {
-                    self.session.room_waits.give_up();
+                match hold.over.as_mut().poll(cx) {
+                    Poll::Ready(over) => {
+                        self.go_on(over);
+                        state.read_clock();
+                    }
+                    Poll::Pending if hold.waits.is_some() && reads_left > 0 => {
+                        ready!(self.receive(cx, state))?;
+                        reads_left -= 1;
+                        if self.closing {
+                            return Poll::Ready(Err(Ended));
+                        }
+                        continue;
+                    }
+                    Poll::Pending => {
+                        if hold.waits.is_some() {
+                            cx.waker().wake_by_ref();
+                        }
+                        return Poll::Pending;
+                    }
                 }
-                self.hold = None;
-                state.read_clock();
             }
             // Everything that was read is run before anything is sent, within reason.
             while self.requests.pending && !self.closing && self.hold.is_none() && requests_left > 0 {
@@ -143,6 +176,25 @@ impl Connection {
             if !self.requests.pending {
                 ready!(self.receive(cx, state))?;
                 reads_left -= 1;
+            }
+        }
+    }
+
+    /// A wait is over.
+    #[cold]
+    fn go_on(&mut self, over: Over) {
+        let waits = self.hold.take().and_then(|hold| hold.waits);
+        match over {
+            Over::Done => {}
+            Over::NoRoom => self.session.room_waits.give_up(),
+            Over::Answered(answer) => {
+                self.session.client.set_flag(ClientFlags::BLOCKED, false);
+                let Some(waiter) = waits else { return };
+                match answer {
+                    Answer::RunAgain => self.requests.put_back(waiter.words()),
+                    Answer::Reply(bytes) if !waiter.is_silent() => self.output.extend_from_slice(&bytes),
+                    Answer::Reply(_) => {}
+                }
             }
         }
     }
@@ -176,6 +228,7 @@ impl Connection {
         }
         if signals.contains(Signals::DRAIN) {
             self.hold = None;
+            self.session.client.set_flag(ClientFlags::BLOCKED, false);
             self.close_after_replies();
         }
         if signals.contains(Signals::CHECK_IDLE) {
@@ -212,35 +265,36 @@ impl Connection {
 
     #[cold]
     fn follow(&mut self, after: After, state: &WorkerState) {
-        match after {
-            After::Continue => {}
-            After::Close => self.close_after_replies(),
-            After::Pause(length) => {
-                let over = Box::pin(async move {
-                    sleep(length).await;
-                    true
-                });
-                self.hold = Some(Hold { over, sends: false });
-            }
-            After::Postpone => {
-                let shared = Arc::clone(&self.shared);
-                let over = Box::pin(async move {
-                    shared.pause.over(&shared.clock).await;
-                    true
-                });
-                self.hold = Some(Hold { over, sends: true });
-            }
+        let shared = Arc::clone(&self.shared);
+        let hold = match after {
+            After::Continue => return,
+            After::Close => return self.close_after_replies(),
+            After::Pause(length) => Hold::new(false, async move {
+                sleep(length).await;
+                Over::Done
+            }),
+            After::Postpone => Hold::new(true, async move {
+                shared.pause.over(&shared.clock).await;
+                Over::Done
+            }),
             After::MakeRoom { frees } => {
                 let store = Arc::clone(&state.store);
-                let over = Box::pin(async move { store.wait_for_room(frees).await });
-                self.hold = Some(Hold { over, sends: true });
+                let over = async move { if store.wait_for_room(frees).await { Over::Done } else { Over::NoRoom } };
+                Hold::new(true, over)
+            }
+            After::Block(waiter) => {
+                self.session.client.set_flag(ClientFlags::BLOCKED, true);
+                let blocked = Blocked::new(shared, Arc::clone(&waiter));
+                let over = async move { Over::Answered(blocked.answered().await) };
+                Hold { waits: Some(waiter), ..Hold::new(true, over) }
             }
             After::Shutdown(request) => {
-                self.shared.request_shutdown(request);
+                shared.request_shutdown(request);
                 // The server now tells all connections to end, this one too.
-                self.hold = Some(Hold { over: Box::pin(pending()), sends: true });
+                Hold::new(true, pending())
             }
-        }
+        };
+        self.hold = Some(hold);
     }
 
     /// Sends what the socket takes, and sees to it that not too much is left.

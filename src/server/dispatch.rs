@@ -75,6 +75,21 @@ impl Requests {
     }
 }
 
+impl Requests {
+    /// Has a request run next that was taken out of the buffer already.
+    pub fn put_back<'w>(&mut self, words: impl ExactSizeIterator<Item = &'w [u8]>) {
+        let mut request = BytesMut::from(format!("*{}\r\n", words.len()).as_bytes());
+        for word in words {
+            request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            request.extend_from_slice(word);
+            request.extend_from_slice(b"\r\n");
+        }
+        request.extend_from_slice(&self.buffer);
+        self.buffer = request;
+        self.rewind_to(0);
+    }
+}
+
 /// What a batch leaves to do.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {

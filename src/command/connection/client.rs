@@ -134,7 +134,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "unblock",
-        summary: "Ends another connection's blocking command; 0, as none blocks.",
+        summary: "Ends another connection's blocking command; says whether there was one.",
         since: "5.0.0",
         arity: Arity::AtLeast(3),
         flags: ADMIN,
@@ -370,7 +370,9 @@ fn unblock(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if !reason_is_known {
         return Err(CommandError::fixed("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
     }
-    parse::integer_arg(args.at(2))?;
-    ctx.reply.integer(0);
+    let with_error = args.get(3).is_some_and(|reason| parse::is_word(reason, "ERROR"));
+    let id = parse::integer_arg(args.at(2))?;
+    let unblocked = ctx.shared.blocking.unblock(id as u64, with_error);
+    ctx.reply.integer(i64::from(unblocked));
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! off at the ends, however much, costs one record that says where the list begins and ends; an element in the middle costs a record of its own.
 //! A list that has become empty is gone.
 
+mod block;
 mod edit;
 mod encoding;
 mod pop;
@@ -26,9 +27,43 @@ const MOVE: &str = "O(log N); one record of the element, one of the bounds of th
 const READ: Flags = Flags::READONLY;
 const WRITE: Flags = Flags::WRITE;
 const GROWS: Flags = WRITE.union(Flags::DENYOOM);
+const WAITS: Flags = WRITE.union(Flags::BLOCKING);
+
+/// All keys, and a timeout behind them.
+const ALL_BUT_LAST: KeySpec = KeySpec::Range { first: 1, last: -2, step: 1 };
 
 /// The commands of this family.
 pub(super) const COMMANDS: &[CommandSpec] = &[
+    CommandSpec {
+        summary: "Moves an element as LMOVE does, waiting for one if there is none.",
+        complexity: MOVE,
+        keys: KeySpec::two(1),
+        ..one("blmove", "6.2.0", Arity::Exact(6), GROWS.union(Flags::BLOCKING), block::blmove)
+    },
+    CommandSpec {
+        summary: "Pops elements as LMPOP does, waiting for some if there are none.",
+        complexity: POP,
+        keys: KeySpec::Counted { at: 2 },
+        ..one("blmpop", "7.0.0", Arity::AtLeast(5), WAITS.union(Flags::MOVABLEKEYS), block::blmpop)
+    },
+    CommandSpec {
+        summary: "Pops the head of the first of several lists that is there, waiting for one if none is.",
+        complexity: POP,
+        keys: ALL_BUT_LAST,
+        ..one("blpop", "2.0.0", Arity::AtLeast(3), WAITS, block::blpop)
+    },
+    CommandSpec {
+        summary: "Pops the tail of the first of several lists that is there, waiting for one if none is.",
+        complexity: POP,
+        keys: ALL_BUT_LAST,
+        ..one("brpop", "2.0.0", Arity::AtLeast(3), WAITS, block::brpop)
+    },
+    CommandSpec {
+        summary: "Moves the last element of a list to the head of another, waiting for one if there is none.",
+        complexity: MOVE,
+        keys: KeySpec::two(1),
+        ..one("brpoplpush", "2.2.0", Arity::Exact(4), GROWS.union(Flags::BLOCKING), block::brpoplpush)
+    },
     CommandSpec {
         summary: "Returns the element at an index, which counts from the end when negative.",
         complexity: "O(log N); writes nothing",

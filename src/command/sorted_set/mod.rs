@@ -5,6 +5,7 @@
 
 mod add;
 mod algebra;
+mod block;
 mod interval;
 mod look;
 mod pairs;
@@ -32,6 +33,7 @@ const GROW: Flags = Flags::WRITE.union(Flags::DENYOOM);
 const GROW_FROM_MANY: Flags = GROW.union(Flags::MOVABLEKEYS);
 const FAST_SHRINK: Flags = Flags::WRITE.union(Flags::FAST);
 const SHRINK: Flags = Flags::WRITE;
+const WAIT: Flags = Flags::WRITE.union(Flags::BLOCKING);
 
 const LISTS: &str = "O(log(N)+M) for M members returned of N; writes nothing";
 const REMOVES_RANGE: &str = "O(log(N)+M) for M members removed of N, or the N-M left if these are fewer; one tombstone for each removed, or one \
@@ -42,6 +44,24 @@ const STORES: &str =
 
 /// The commands of this family.
 pub(super) const COMMANDS: &[CommandSpec] = &[
+    CommandSpec {
+        summary: "Pops members as ZMPOP does, waiting for some if there are none.",
+        complexity: POPS,
+        keys: KeySpec::Counted { at: 2 },
+        ..command("bzmpop", "7.0.0", Arity::AtLeast(5), WAIT.union(Flags::MOVABLEKEYS), block::bzmpop)
+    },
+    CommandSpec {
+        summary: "Pops the member of the highest score of the first of several sorted sets that is there, waiting for one if none is.",
+        complexity: POPS,
+        keys: KeySpec::Range { first: 1, last: -2, step: 1 },
+        ..command("bzpopmax", "5.0.0", Arity::AtLeast(3), WAIT.union(Flags::FAST), block::bzpopmax)
+    },
+    CommandSpec {
+        summary: "Pops the member of the lowest score of the first of several sorted sets that is there, waiting for one if none is.",
+        complexity: POPS,
+        keys: KeySpec::Range { first: 1, last: -2, step: 1 },
+        ..command("bzpopmin", "5.0.0", Arity::AtLeast(3), WAIT.union(Flags::FAST), block::bzpopmin)
+    },
     CommandSpec {
         summary: "Adds members to a sorted set, or changes their scores.",
         complexity: "O(log(N)) for each member; one record each, all in one batch: 2 or 3 lines and one fence for a short one",

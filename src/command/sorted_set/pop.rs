@@ -37,6 +37,8 @@ pub enum Form {
     Flat,
     /// Those with a count, in RESP3: pairs.
     Pairs,
+    /// BZPOPMIN and BZPOPMAX: the key, the one member and its score.
+    KeyAndOne,
     /// ZMPOP and BZMPOP: the key, and an array of pairs.
     KeyAndPairs,
 }
@@ -125,6 +127,10 @@ pub fn pop_first(ctx: &mut Ctx<'_>, names: &[&[u8]], end: End, count: usize, for
         match form {
             Form::Flat => ctx.reply.array_header(2 * count),
             Form::Pairs => ctx.reply.array_header(count),
+            Form::KeyAndOne => {
+                ctx.reply.array_header(3);
+                ctx.reply.bulk(key.name);
+            }
             Form::KeyAndPairs => {
                 ctx.reply.array_header(2);
                 ctx.reply.bulk(key.name);

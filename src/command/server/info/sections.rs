@@ -64,9 +64,12 @@ pub(super) fn clients(report: &mut Report, ctx: &Ctx<'_>) {
         "client_recent_max_output_buffer",
         clients.iter().map(|client| client.output_bytes()).max().unwrap_or(0),
     );
-    report.field("blocked_clients", 0);
+    let blocking = &ctx.shared.blocking;
+    report.field("blocked_clients", blocking.clients());
     report.field("tracking_clients", ctx.shared.tracking.figures().clients);
-    zeros(report, &["clients_in_timeout_table", "total_blocking_keys", "total_blocking_keys_on_nokey"]);
+    zeros(report, &["clients_in_timeout_table"]);
+    report.field("total_blocking_keys", blocking.keys());
+    zeros(report, &["total_blocking_keys_on_nokey"]);
 }
 
 /// Memory in use is what this process has taken besides the pool, and the live records in the pool.

@@ -175,6 +175,21 @@ const ROWS: &[(&[&str], &[&str])] = &[
             "!clean",
         ],
     ),
+    // Those that wait, where they need not.
+    (
+        &["RPUSH q a b c d e f", "ZADD z 1 a 2 b 3 c 4 d"],
+        &[
+            "BLPOP q 1",
+            "BRPOP q 1",
+            "BLMPOP 1 2 none q LEFT",
+            "BLMOVE q r LEFT LEFT 1",
+            "BRPOPLPUSH q r 1",
+            "BLPOP q r 1",
+            "BZPOPMIN z 1",
+            "BZPOPMAX none z 1",
+            "BZMPOP 1 1 z MIN COUNT 5",
+        ],
+    ),
     (
         &["RPUSH q a b c", "PEXPIRE q 30"],
         &["RENAME q r", "COPY r q", "LPOP q | RPUSH q d | LREM q 1 c", "MOVE q 1", "!tick 40", "RPUSH r new", "DEL r"],
