@@ -92,7 +92,7 @@ fn same_items(ours: &Frame, reference: &Frame) -> bool {
 /// Whether SORT is told not to sort.
 fn is_unsorted(command: &Command) -> bool {
     let is_by = |pair: &&[Vec<u8>]| pair[0].eq_ignore_ascii_case(b"BY");
-    command.windows(2).filter(is_by).next_back().is_some_and(|pair| !pair[1].contains(&b'*'))
+    command.windows(2).rfind(is_by).is_some_and(|pair| !pair[1].contains(&b'*'))
 }
 
 fn same_pairs(ours: &Frame, reference: &Frame) -> bool {
