@@ -183,6 +183,8 @@ pub fn execute(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         Ok(found) => {
             let outcome = run(ctx, &found, args);
             if ctx.shared.blocking.is_ready() {
+                // Its own events come before those of whom it serves.
+                ctx.publish_events();
                 ctx.serve_waiters();
             }
             outcome

@@ -504,11 +504,12 @@ impl Ctx<'_> {
             now_ms: self.now_ms,
             after: After::Continue,
         };
-        ctx.follow_no_touch();
+        ctx.follow_client();
         // The error, if any, is in the reply.
         let _written = run(&mut ctx, &waiter.found, waiter.args());
+        ctx.publish_events();
         let runs_again = ctx.after.runs_again();
-        self.follow_no_touch();
+        self.follow_client();
         match runs_again {
             true => Some(Answer::RunAgain),
             false => (!out.is_empty()).then(|| Answer::Reply(out.to_vec())),

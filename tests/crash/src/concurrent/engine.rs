@@ -140,7 +140,8 @@ pub struct Connection {
 impl Connection {
     /// Connection `number`, with an open segment of its own.
     pub fn new(shared: Arc<Shared>, number: usize, store: &Store) -> Self {
-        let session = Session { id: number as u64 + 1, authenticated: true, ..Session::default() };
+        let mut session = Session::default();
+        (session.id, session.authenticated) = (number as u64 + 1, true);
         Self { shared, number, worker: store.worker(), session }
     }
 
