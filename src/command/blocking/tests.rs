@@ -1,7 +1,7 @@
 //! Waiting for keys, several sessions over one store and no connections: a command that waits leaves its waiter with the session.
 
 use super::*;
-use crate::command::testing::{TestClient, split};
+use crate::command::testing::{Reply, TestClient, split};
 use crate::store::Worker;
 
 /// Sessions of their own, on threads' workers of their own.
@@ -311,4 +311,21 @@ fn what_is_found_in_the_last_moment_counts() {
         assert!(!waiter.begin());
         scene.blocking().leave(&waiter);
     }
+}
+
+/// Of what is done on a waiter's behalf one hears, and behind what it was waiting for.
+#[test]
+fn events_of_those_who_are_served_are_published() {
+    let mut scene = Scene::new(2);
+    scene.client.run("HELLO 3");
+    scene.client.run("CONFIG SET notify-keyspace-events El");
+    scene.client.run("PSUBSCRIBE __keyevent*");
+    let (first, second) = (scene.wait(0, "BLMOVE a b LEFT RIGHT 0"), scene.wait(1, "BRPOP b 0"));
+    scene.client.run("RPUSH a x");
+    assert_eq!((answer(&first).as_deref(), answer(&second)), (Some("$1 x"), got("b", "x")));
+    let events = scene.client.take_pushes();
+    let shown = |event: &Reply| format!("{} {}", event.items()[2].text(), event.items()[3].text());
+    let events: Vec<String> = events.iter().map(shown).collect();
+    let expected = ["rpush a", "rpush b", "lpop a", "rpop b"].map(|event| format!("__keyevent@0__:{event}"));
+    assert_eq!(events, expected);
 }
