@@ -1,10 +1,11 @@
-//! DUMP and RESTORE, for strings.
+//! DUMP and RESTORE.
 
 use crate::command::parse::{integer_arg, is_word};
-use crate::command::rdb::{self, PayloadError};
+use crate::command::rdb::{self, PayloadError, Value};
 use crate::command::{CommandError, Ctx, Events};
+use crate::log::ObjectType;
 use crate::protocol::Args;
-use crate::store::Entry;
+use crate::store::{End, Entry, Key, StoreError, Txn};
 
 const BUSY_KEY: CommandError = CommandError::fixed("BUSYKEY Target key name already exists.");
 const BAD_IDLE_TIME: CommandError = CommandError::fixed("ERR Invalid IDLETIME value, must be >= 0");
@@ -12,11 +13,23 @@ const BAD_FREQUENCY: CommandError = CommandError::fixed("ERR Invalid FREQ value,
 const BAD_TTL: CommandError = CommandError::fixed("ERR Invalid TTL value, must be >= 0");
 
 pub(super) fn dump(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    match ctx.lookup(args.at(1)) {
-        Some(entry) => ctx.reply.bulk(&rdb::dump_string(&entry.string()?.bytes())),
-        None => ctx.reply.null(),
+    let name = args.at(1);
+    // Ends: it goes round again only when the key has become a string since it was a collection.
+    loop {
+        match ctx.lookup(name) {
+            Some(entry) if entry.is_collection() => {
+                match ctx.store.collection(ctx.key(name), None, false, ctx.now_ms, ctx.guard) {
+                    Ok(Some(view)) => ctx.reply.bulk(&rdb::dump_collection(&view)),
+                    Ok(None) => ctx.reply.null(),
+                    Err(StoreError::WrongType) => continue,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Some(entry) => ctx.reply.bulk(&rdb::dump_string(&entry.string()?.bytes())),
+            None => ctx.reply.null(),
+        }
+        return Ok(());
     }
-    Ok(())
 }
 
 /// The options after the payload.
@@ -77,13 +90,16 @@ pub(super) fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandEr
         return Err(BUSY_KEY);
     }
     let expire_at = expiry(args.at(2), options.absolute_ttl, ctx.now_ms)?;
-    let value = rdb::restore_string(args.at(3)).map_err(|error| match error {
+    let value = rdb::restore(args.at(3)).map_err(|error| match error {
         PayloadError::Footer => CommandError::fixed("ERR DUMP payload version or checksum are wrong"),
         PayloadError::Format => CommandError::fixed("ERR Bad data format"),
     })?;
 
     let is_past = expire_at.is_some_and(|at| at <= ctx.now_ms);
-    let prepared = if is_past { None } else { Some(ctx.store.prepare(ctx.worker, &value, ctx.guard)?) };
+    let prepared = match &value {
+        Value::String(string) if !is_past => Some(ctx.store.prepare(ctx.worker, string, ctx.guard)?),
+        _ => None,
+    };
     let mut txn = ctx.store.write(ctx.worker, std::slice::from_ref(&key), ctx.now_ms, ctx.guard);
     if !options.replace && txn.get(key).is_some() {
         return Err(BUSY_KEY);
@@ -92,9 +108,10 @@ pub(super) fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandEr
     match prepared {
         Some(value) => txn.set(key, value, expire_at)?,
         // Restored and expired at once.
-        None => {
+        None if is_past => {
             txn.delete(key)?;
         }
+        None => stage(&mut txn, key, &value, expire_at)?,
     }
     txn.commit()?;
     match is_past {
@@ -107,6 +124,33 @@ pub(super) fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandEr
     }
     ctx.reply.ok();
     Ok(())
+}
+
+/// Stages a collection in the place of whatever is at `key`.
+fn stage(txn: &mut Txn<'_>, key: Key<'_>, value: &Value<'_>, expire_at: Option<u64>) -> Result<(), StoreError> {
+    match value {
+        Value::String(_) => Ok(()),
+        Value::List(elements) => {
+            let mut list = txn.list_new(key, expire_at);
+            elements.iter().try_for_each(|element| list.push(End::Right, element))?;
+            list.finish()
+        }
+        Value::Set(members) => {
+            let mut set = txn.edit_new(key, ObjectType::Set, expire_at);
+            members.iter().try_for_each(|member| set.add(member, &[]))?;
+            set.finish()
+        }
+        Value::Hash(fields) => {
+            let mut hash = txn.edit_new(key, ObjectType::Hash, expire_at);
+            fields.iter().try_for_each(|(field, value)| hash.add(field, value))?;
+            hash.finish()
+        }
+        Value::SortedSet(members) => {
+            let mut sorted = txn.edit_new(key, ObjectType::SortedSet, expire_at);
+            members.iter().try_for_each(|(member, score)| sorted.add(member, &score.to_le_bytes()))?;
+            sorted.finish()
+        }
+    }
 }
 
 /// The time that the key expires at; 0 stands for never.

@@ -98,7 +98,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         ..fast_write("persist", "2.2.0", Arity::Exact(2), KeySpec::one(1), expire::persist)
     },
     CommandSpec {
-        summary: "Serializes a string in Redis's own format.",
+        summary: "Serializes what a key holds in Redis's own format.",
         complexity: "O(N) for a value of N bytes",
         ..read("dump", "2.6.0", Arity::Exact(2), KeySpec::one(1), dump::dump)
     },

@@ -1,4 +1,4 @@
-//! Values in the form that DUMP gives and RESTORE takes: Redis's RDB format, version 11, strings only.
+//! Values in the form that DUMP gives and RESTORE takes: Redis's RDB format, version 11: strings, hashes, lists, sets and sorted sets.
 //!
 //! ```text
 //! type 1 byte (0 = string) | string | version 2 bytes | CRC64 of all before, 8 bytes
@@ -11,6 +11,10 @@
 
 mod crc64;
 mod lzf;
+mod packed;
+mod value;
+
+pub use value::{Value, dump_collection, restore};
 
 use super::parse::integer;
 use std::borrow::Cow;
@@ -36,7 +40,7 @@ const INTEGER_MAX_BYTES: usize = 11;
 pub enum PayloadError {
     /// A newer version or a wrong checksum.
     Footer,
-    /// The bytes are no string.
+    /// The bytes are no value.
     Format,
 }
 
@@ -54,21 +58,6 @@ pub fn seal(payload: &mut Vec<u8>) {
     payload.extend_from_slice(&VERSION.to_le_bytes());
     let crc = crc64::checksum(payload);
     payload.extend_from_slice(&crc.to_le_bytes());
-}
-
-/// The string in a payload.
-///
-/// # Errors
-/// The payload is of a newer version, damaged, or not a string.
-pub fn restore_string(payload: &[u8]) -> Result<Cow<'_, [u8]>, PayloadError> {
-    let body = unsealed(payload).ok_or(PayloadError::Footer)?;
-    match body.split_first() {
-        Some((&TYPE_STRING, mut rest)) => match take_string(&mut rest) {
-            Some(value) if rest.is_empty() => Ok(value),
-            _ => Err(PayloadError::Format),
-        },
-        _ => Err(PayloadError::Format),
-    }
 }
 
 /// What comes before version and checksum, when these are right.
@@ -176,6 +165,14 @@ fn take_len(rest: &mut &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn restore_string(payload: &[u8]) -> Result<Cow<'_, [u8]>, PayloadError> {
+        match restore(payload)? {
+            Value::String(string) => Ok(string),
+            other => panic!("{other:?} is no string"),
+        }
+    }
+
     use proptest::prelude::*;
 
     proptest! {

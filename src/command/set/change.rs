@@ -60,7 +60,7 @@ pub fn smove(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         let is_gone = source.is_empty();
         source.finish()?;
         let mut target = txn.edit(to, ObjectType::Set)?;
-        let (is_new, is_added) = (target.base().is_none(), target.put(member, &[])?);
+        let (is_new, is_added) = (target.base().is_none(), target.add_new(member, &[])?);
         target.finish()?;
         txn.commit()?;
         ctx.notify_removal(is_gone, Events::SET, "srem", from);
