@@ -197,9 +197,13 @@ impl Ctx<'_> {
     /// after EXEC for all that ran in it.
     #[inline]
     pub fn publish_events(&mut self) {
-        if !self.session.pending.is_empty() && !self.session.in_exec {
+        if self.session.in_exec {
+            return;
+        }
+        if !self.session.pending.is_empty() {
             self.publish_pending();
         }
+        self.shared.tracking.broadcast();
     }
 
     #[cold]

@@ -59,6 +59,7 @@ pub fn execute_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) 
         counters.calls.add(ran as u64);
         ctx.stats.commands_processed.add(ran as u64);
         ctx.session.client.set_last_command(kind.id());
+        ctx.shared.tracking.broadcast();
     }
     ran
 }

@@ -16,7 +16,7 @@ use super::clients::{Client, Clients};
 use super::settings::Settings;
 use super::spec::KeySpec;
 use super::{Ctx, Flags, Found};
-use crate::base::sync::atomic::{AtomicU64, Ordering};
+use crate::base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::base::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use crate::protocol::{Args, Protocol, ReplyWriter};
 use crate::store::{Change, Changes, Db, Store, Watcher};
@@ -84,6 +84,10 @@ pub struct Tracking {
     hasher: RandomState,
     clients: RwLock<HashMap<u64, Tracked>>,
     prefixes: RwLock<Prefixes>,
+    /// Keys that have changed and whose followers by prefix were not told yet, with who changed them.
+    changed: Mutex<BTreeSet<(Box<[u8]>, u64)>>,
+    /// Whether there are any.
+    has_changed: AtomicBool,
     keys: AtomicU64,
     items: AtomicU64,
     /// Where the next key is looked for that is forgotten for want of room.
@@ -121,6 +125,8 @@ impl Tracking {
             hasher: RandomState::new(),
             clients: RwLock::default(),
             prefixes: RwLock::default(),
+            changed: Mutex::default(),
+            has_changed: AtomicBool::new(false),
             keys: AtomicU64::new(0),
             items: AtomicU64::new(0),
             hand: AtomicU64::new(0),
@@ -269,12 +275,39 @@ impl Tracking {
         self.registry.get(id)
     }
 
+    /// Tells those who follow prefixes of the keys that have changed: one message for all that a command, or a transaction, has changed under a prefix.
+    #[inline]
+    pub fn broadcast(&self) {
+        // Relaxed: who has put a key there looks itself, later.
+        if self.has_changed.load(Ordering::Relaxed) {
+            self.broadcast_changed();
+        }
+    }
+
+    #[cold]
+    fn broadcast_changed(&self) {
+        self.has_changed.store(false, Ordering::Relaxed);
+        let changed = std::mem::take(&mut *lock(&self.changed));
+        let prefixes = self.prefixes.read().unwrap_or_else(PoisonError::into_inner);
+        let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
+        for (prefix, ids) in prefixes.iter() {
+            for tracked in ids.iter().filter_map(|id| clients.get(id)) {
+                let skips = |by: u64| tracked.options.contains(Options::NOLOOP) && tracked.client.id() == by;
+                let is_told = |(key, by): &&(Box<[u8]>, u64)| key.starts_with(prefix) && !skips(*by);
+                let keys: Vec<&[u8]> = changed.iter().filter(is_told).map(|(key, _)| &**key).collect();
+                if !keys.is_empty() {
+                    tracked.send(Some(&keys));
+                }
+            }
+        }
+    }
+
     /// Tells the clients `ids` that `key` has changed, but for `writer` if it does not want to hear of its own changes.
     fn invalidate(&self, key: &[u8], ids: &[u64], writer: u64) {
         let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
         for tracked in ids.iter().filter_map(|id| clients.get(id)) {
             if !(tracked.options.contains(Options::NOLOOP) && tracked.client.id() == writer) {
-                tracked.send(Some(key));
+                tracked.send(Some(&[key]));
             }
         }
     }
@@ -303,8 +336,15 @@ impl Watcher for Tracking {
         if let Some(ids) = removed {
             self.invalidate(name, &ids, client);
         }
-        let prefixes = self.prefixes.read().unwrap_or_else(PoisonError::into_inner);
-        prefixes.of(name).for_each(|ids| self.invalidate(name, ids, client));
+        if self.prefixes.read().unwrap_or_else(PoisonError::into_inner).has(name) {
+            lock(&self.changed).insert((name.into(), client));
+            // Release: pairs with the swap in `broadcast`.
+            self.has_changed.store(true, Ordering::Release);
+        }
+        if change == Change::Expired {
+            // Whoever removed it may not be in the middle of a command.
+            self.broadcast();
+        }
         true
     }
 }
@@ -313,8 +353,8 @@ impl Watcher for Tracking {
 const INVALIDATIONS: &[u8] = b"__redis__:invalidate";
 
 impl Tracked {
-    /// Posts that `key` has changed, or all keys.
-    fn send(&self, key: Option<&[u8]>) {
+    /// Posts that these keys have changed, or all keys.
+    fn send(&self, changed: Option<&[&[u8]]>) {
         let target = self.redirect.as_ref().unwrap_or(&self.client);
         if target.has_left() {
             if self.redirect.is_some() {
@@ -328,13 +368,13 @@ impl Tracked {
             Protocol::Resp3 => target.post(|reply| {
                 reply.push_header(2);
                 reply.bulk(b"invalidate");
-                keys(reply, key);
+                keys(reply, changed);
             }),
             Protocol::Resp2 if self.redirect.is_some() && target.is_subscribed() => target.post(|reply| {
                 reply.push_header(3);
                 reply.bulk(b"message");
                 reply.bulk(INVALIDATIONS);
-                keys(reply, key);
+                keys(reply, changed);
             }),
             // It cannot tell a message from a reply.
             Protocol::Resp2 => true,
@@ -354,11 +394,11 @@ impl Tracked {
     }
 }
 
-fn keys(reply: &mut ReplyWriter<'_>, key: Option<&[u8]>) {
-    match key {
-        Some(key) => {
-            reply.array_header(1);
-            reply.bulk(key);
+fn keys(reply: &mut ReplyWriter<'_>, changed: Option<&[&[u8]]>) {
+    match changed {
+        Some(keys) => {
+            reply.array_header(keys.len());
+            keys.iter().for_each(|key| reply.bulk(key));
         }
         None => reply.null(),
     }

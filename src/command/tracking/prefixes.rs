@@ -25,9 +25,14 @@ impl Prefixes {
         }
     }
 
-    /// The clients of each prefix that `key` begins with.
-    pub fn of(&self, key: &[u8]) -> impl Iterator<Item = &[u64]> {
-        self.0.iter().filter(|(prefix, _)| key.starts_with(prefix)).map(|(_, clients)| clients.as_slice())
+    /// Whether anybody is told of this key.
+    pub fn has(&self, key: &[u8]) -> bool {
+        self.0.keys().any(|prefix| key.starts_with(prefix))
+    }
+
+    /// Each prefix and its clients.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u64])> {
+        self.0.iter().map(|(prefix, clients)| (prefix.as_slice(), clients.as_slice()))
     }
 
     /// How many prefixes there are.
