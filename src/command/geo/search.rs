@@ -4,7 +4,7 @@ use super::cell::Place;
 use super::query::{Family, Order, Query};
 use super::unit::{write_distance, write_place};
 use crate::command::sorted_set::store_members;
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::log::ObjectType;
 use crate::protocol::Args;
 use crate::store::{Element, View};
@@ -90,9 +90,12 @@ fn store(ctx: &mut Ctx<'_>, args: Args<'_>, family: Family, source: &[u8], targe
         true => query.unit.of_metres(found.distance_m),
         false => found.element.score(),
     };
-    store_members(&mut txn, target, found.iter().map(|found| (found.element.name(), score(found))))?;
+    let members = found.iter().map(|found| (found.element.name(), score(found)));
+    let (stored, was_there) = (found.len(), store_members(&mut txn, target, members)?);
     txn.commit()?;
-    ctx.reply.integer(found.len() as i64);
+    let event = if family == Family::SearchAndStore { "geosearchstore" } else { "georadiusstore" };
+    ctx.notify_store(stored > 0, was_there, Events::ZSET, event, target);
+    ctx.reply.integer(stored as i64);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use super::score::{number_arg, stored};
 use crate::command::parse::is_word;
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::log::ObjectType;
 use crate::protocol::Args;
 use crate::store::Edit;
@@ -100,25 +100,30 @@ pub fn add(ctx: &mut Ctx<'_>, name: &[u8], members: &[(f64, &[u8])], rules: Rule
     let key = ctx.key(name);
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let mut set = txn.edit(key, ObjectType::SortedSet)?;
-    let (mut counted, mut last) = (0, None);
+    let (mut added, mut changed, mut last) = (0, 0, None);
     for &(score, member) in members {
         last = match put(&mut set, member, score, rules)? {
             Done::Added(score) => {
-                counted += 1;
+                added += 1;
                 Some(score)
             }
             Done::Changed(score) => {
-                counted += i64::from(rules.counts_changed);
+                changed += 1;
                 Some(score)
             }
             Done::Kept(score) => Some(score),
             Done::Nothing => None,
         };
     }
-    set.finish()?;
-    txn.commit()?;
+    if added + changed > 0 {
+        let is_new = set.base().is_none();
+        set.finish()?;
+        txn.commit()?;
+        let event = if rules.increments { "zincr" } else { "zadd" };
+        ctx.notify_write(is_new, Events::ZSET, event, key);
+    }
     match last {
-        _ if !rules.increments => ctx.reply.integer(counted),
+        _ if !rules.increments => ctx.reply.integer(if rules.counts_changed { added + changed } else { added }),
         Some(score) => ctx.reply.double(score),
         None => ctx.reply.null(),
     }

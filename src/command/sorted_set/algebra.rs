@@ -6,7 +6,7 @@
 use super::score::number;
 use super::{pairs, store};
 use crate::command::parse::{integer, integer_arg, is_word};
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::log::ObjectType;
 use crate::protocol::Args;
 use crate::store::{Element, Key, Txn, View};
@@ -118,9 +118,10 @@ fn store_result(ctx: &mut Ctx<'_>, args: Args<'_>, form: Form) -> Result<(), Com
     let sources = sources(&txn, &keys[..names.len()])?;
     let query = Query::parse(args.from(3 + names.len()), names.len(), form)?;
     let members = combine(sources, &query);
-    store::members(&mut txn, target, members.iter().copied())?;
+    let (stored, was_there) = (members.len(), store::members(&mut txn, target, members.into_iter())?);
     txn.commit()?;
-    ctx.reply.integer(members.len() as i64);
+    ctx.notify_store(stored > 0, was_there, Events::ZSET, form.name, target);
+    ctx.reply.integer(stored as i64);
     Ok(())
 }
 

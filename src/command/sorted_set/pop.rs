@@ -2,7 +2,7 @@
 
 use super::remove::remove_ranks;
 use crate::command::parse::{integer, is_word};
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::log::ObjectType;
 use crate::protocol::{Args, Protocol};
 use crate::store::Key;
@@ -26,6 +26,14 @@ impl End {
             _ if is_word(word, "MIN") => Ok(Self::Min),
             _ if is_word(word, "MAX") => Ok(Self::Max),
             _ => Err(CommandError::SYNTAX),
+        }
+    }
+
+    /// The event of popping there.
+    fn event(self) -> &'static str {
+        match self {
+            Self::Min => "zpopmin",
+            Self::Max => "zpopmax",
         }
     }
 }
@@ -120,10 +128,8 @@ pub fn pop_first(ctx: &mut Ctx<'_>, names: &[&[u8]], end: End, count: usize, for
         if end == End::Max {
             popped.reverse();
         }
-        if count > 0 {
-            remove_ranks(&mut txn, key, view, start..start + count)?;
-            txn.commit()?;
-        }
+        remove_ranks(&mut txn, key, view, start..start + count)?;
+        txn.commit()?;
         match form {
             Form::Flat => ctx.reply.array_header(2 * count),
             Form::Pairs => ctx.reply.array_header(count),
@@ -143,6 +149,9 @@ pub fn pop_first(ctx: &mut Ctx<'_>, names: &[&[u8]], end: End, count: usize, for
             }
             ctx.reply.bulk(element.name());
             ctx.reply.double(element.score());
+        }
+        if count > 0 {
+            ctx.notify_removal(count == len, Events::ZSET, end.event(), key);
         }
         return Ok(true);
     }

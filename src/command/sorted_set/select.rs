@@ -3,7 +3,7 @@
 use super::interval::Interval;
 use super::{pairs, store};
 use crate::command::parse::{integer_arg, is_word};
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Events};
 use crate::log::ObjectType;
 use crate::protocol::Args;
 use crate::store::{Element, View};
@@ -59,9 +59,11 @@ pub fn zrangestore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError
         found.extend(view.iter_from(ranks.start).take(ranks.len()));
     }
     drop(view);
-    store::members(&mut txn, target, found.iter().map(|element| (element.name(), element.score())))?;
+    let members = found.iter().map(|element| (element.name(), element.score()));
+    let (stored, was_there) = (found.len(), store::members(&mut txn, target, members)?);
     txn.commit()?;
-    ctx.reply.integer(found.len() as i64);
+    ctx.notify_store(stored > 0, was_there, Events::ZSET, "zrangestore", target);
+    ctx.reply.integer(stored as i64);
     Ok(())
 }
 
