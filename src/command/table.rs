@@ -322,7 +322,7 @@ fn admit(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Found, CommandError> {
         pubsub::refusal(&found.full_name())
     } else if ctx.loading && !flags.contains(Flags::LOADING) {
         CommandError::fixed("LOADING Redis is loading the dataset in memory")
-    } else if flags.contains(Flags::NO_MULTI) && transaction::is_queued(ctx, &found) {
+    } else if transaction::forbids(ctx, &found, args) {
         CommandError::fixed("ERR Command not allowed inside a transaction")
     } else if flags.contains(Flags::DENYOOM) && !ctx.has_room() {
         CommandError::OUT_OF_SPACE

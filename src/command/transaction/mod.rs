@@ -11,6 +11,7 @@ pub use queue::Queue;
 pub use watch::Watches;
 
 use super::clients::ClientFlags;
+use super::server::debug;
 use super::{Arity, CommandError, CommandSpec, Ctx, Flags, Found, Group, KeySpec};
 use crate::protocol::Args;
 
@@ -71,6 +72,12 @@ const AT_ONCE: [&str; 6] = ["discard", "exec", "multi", "quit", "reset", "watch"
 #[inline]
 pub(super) fn is_queued(ctx: &Ctx<'_>, found: &Found) -> bool {
     ctx.session.multi.is_some() && !AT_ONCE.contains(&found.spec.name)
+}
+
+/// Whether a transaction has begun that the request cannot be a part of.
+#[inline]
+pub(super) fn forbids(ctx: &Ctx<'_>, found: &Found, args: Args<'_>) -> bool {
+    is_queued(ctx, found) && (found.spec.flags.contains(Flags::NO_MULTI) || debug::reopens_pool(found.spec, args))
 }
 
 /// The flags by which a request is let in: of EXEC those of what it is about to run.

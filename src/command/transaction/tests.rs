@@ -110,6 +110,20 @@ fn whole_databases_are_part_of_a_transaction() {
 }
 
 #[test]
+fn what_cannot_be_part_of_a_transaction_is_not_queued() {
+    let mut client = TestClient::new();
+    client.run("SET a 1");
+    for line in ["SAVE", "DEBUG RELOAD", "debug reload nosave", "DEBUG LOADAOF"] {
+        client.run("MULTI");
+        assert_eq!(client.run(line), Reply::error("ERR Command not allowed inside a transaction"), "{line}");
+        assert!(client.run("EXEC").text().starts_with("EXECABORT "));
+    }
+    let lines = ["DEBUG SET-ACTIVE-EXPIRE 1", "DEBUG STRINGMATCH-LEN 3 a*"];
+    assert_eq!(transaction(&mut client, &lines), Reply::Array(vec![Reply::ok(), Reply::Integer(1)]));
+    assert_eq!(client.run("DEBUG RELOAD"), Reply::ok());
+}
+
+#[test]
 fn what_is_refused_when_queued_keeps_all_from_running() {
     let mut client = TestClient::new();
     for line in ["NOSUCH x", "GET", "CLIENT NOSUCH"] {

@@ -91,6 +91,11 @@ fn reload(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Whether a request with enough arguments reopens the pool: nobody may in the midst of a transaction, which holds all of it.
+pub(in crate::command) fn reopens_pool(spec: &CommandSpec, args: Args<'_>) -> bool {
+    spec.name == "debug" && ["LOADAOF", "RELOAD"].iter().any(|word| is_word(args.at(1), word))
+}
+
 fn object(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let entry = ctx.store.peek(ctx.key(args.at(2)), ctx.now_ms, ctx.guard).ok_or(CommandError::NO_SUCH_KEY)?;
     let encoding = encoding_of(ctx, &entry)?;
