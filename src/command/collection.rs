@@ -1,5 +1,6 @@
 //! What the commands on hashes, lists, sets and sorted sets share.
 
+use super::clients::ClientClass;
 use super::generic::cursor_arg;
 use super::parse::{integer, is_word};
 use super::{CommandError, Ctx, Events, Settings, glob};
@@ -134,6 +135,46 @@ pub fn random_count(text: &[u8], doubled: bool) -> Result<i64, CommandError> {
     Ok(count)
 }
 
+/// Most elements that one reply repeats, where `client-output-buffer-limit` sets normal clients no hard limit: 128 Mi, which take 768 MiB at least.
+const REPEATED_MOST: u64 = 128 << 20;
+
+impl Ctx<'_> {
+    /// How many elements out of `len`, which is not 0, HRANDFIELD, SRANDMEMBER and ZRANDMEMBER return, and their places: `count` different ones, or as
+    /// many as there are; with a negative count exactly so many, each drawn when it is asked for. `doubled`: each is returned in two parts.
+    ///
+    /// A reply with repetitions is as long as the client likes, and the server holds all of it. So its parts, of 6 bytes or more each, are no more than
+    /// fit into the hard limit of `client-output-buffer-limit normal`, and no more than 128 Mi where there is none.
+    ///
+    /// # Errors
+    /// `ERR value is out of range, ...`, with how many there may be.
+    pub fn random_places(
+        &self,
+        count: i64,
+        len: usize,
+        doubled: bool,
+    ) -> Result<(usize, impl Iterator<Item = usize> + use<>), CommandError> {
+        /// `$0\r\n\r\n`
+        const PART_LEAST_BYTES: u64 = 6;
+        let mut random = Random::new();
+        let (distinct, repeated) = match usize::try_from(count) {
+            Ok(count) => (random.distinct(count, len), 0),
+            Err(_) => (Vec::new(), count.unsigned_abs()),
+        };
+        let most_parts = match self.shared.settings.output_limit(ClientClass::Normal).hard_bytes {
+            0 => REPEATED_MOST,
+            bytes => bytes / PART_LEAST_BYTES,
+        };
+        let most = most_parts / if doubled { 2 } else { 1 };
+        if repeated > most {
+            return Err(CommandError::new(format!(
+                "ERR value is out of range, one reply has room for {most} elements"
+            )));
+        }
+        let all = distinct.len() + repeated as usize;
+        Ok((all, distinct.into_iter().chain((0..repeated).map(move |_| random.below(len)))))
+    }
+}
+
 /// Whether Redis would keep a hash, set or sorted set in a listpack: by `NAME-max-listpack-entries` and `-value`.
 pub fn is_packed(view: &View<'_>, settings: &Settings, name: &str) -> bool {
     let limit = |what: &str| {
@@ -162,14 +203,6 @@ impl Random {
         ((u128::from(self.state.hash_one(self.counter)) * bound as u128) >> 64) as usize
     }
 
-    /// Places of random elements among `len`, which is not 0: `count` different ones or as many as there are; with a negative count exactly so many.
-    pub fn places(&mut self, count: i64, len: usize) -> Vec<usize> {
-        if count >= 0 {
-            return self.distinct(usize::try_from(count).unwrap_or(usize::MAX), len);
-        }
-        (0..count.unsigned_abs()).map(|_| self.below(len)).collect()
-    }
-
     /// `count` different numbers below `bound`, or all of them, in no order.
     pub fn distinct(&mut self, count: usize, bound: usize) -> Vec<usize> {
         if count >= bound {
@@ -185,5 +218,39 @@ impl Random {
             all.push(next);
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::testing::{Reply, TestClient};
+
+    /// As many as asked for, up to what one reply has room for; of a key that is absent none, however many.
+    #[test]
+    fn repeated_elements_are_bounded() {
+        let mut client = TestClient::new();
+        client.run("HSET h a 1");
+        client.run("SADD s a b");
+        client.run("ZADD z 1 a");
+        let refused =
+            |most: u64| Reply::error(&format!("ERR value is out of range, one reply has room for {most} elements"));
+        let commands = [("HRANDFIELD h", " WITHVALUES"), ("SRANDMEMBER s", ""), ("ZRANDMEMBER z", " WITHSCORES")];
+        for (command, _) in commands {
+            for count in [(128 << 20) + 1, i64::MAX / 2] {
+                assert_eq!(client.run(&format!("{command} -{count}")), refused(128 << 20), "{command} {count}");
+            }
+        }
+        client.run("CONFIG SET client-output-buffer-limit 'normal 600 0 0'");
+        for (command, doubling) in commands {
+            assert_eq!(client.run(&format!("{command} -100")).items().len(), 100, "{command}");
+            assert_eq!(client.run(&format!("{command} -101")), refused(100), "{command}");
+            assert!(client.run(&format!("{command} 1000")).items().len() <= 2);
+            if !doubling.is_empty() {
+                assert_eq!(client.run(&format!("{command} -50 {doubling}")).items().len(), 100, "{command}");
+                assert_eq!(client.run(&format!("{command} -51 {doubling}")), refused(50), "{command}");
+            }
+            let absent = command.split(' ').next().unwrap_or_default();
+            assert_eq!(client.run(&format!("{absent} none -{}", i64::MAX)), Reply::bulks([]));
+        }
     }
 }

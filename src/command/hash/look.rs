@@ -105,9 +105,9 @@ pub fn hrandfield(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError>
         ctx.reply.array_header(0);
         return Ok(());
     };
-    let places = Random::new().places(count, view.len());
+    let (all, places) = ctx.random_places(count, view.len(), with_values)?;
     let nested = with_values && ctx.reply.protocol() == Protocol::Resp3;
-    ctx.reply.array_header(places.len() * if with_values && !nested { 2 } else { 1 });
+    ctx.reply.array_header(all * if with_values && !nested { 2 } else { 1 });
     for place in places {
         let field = view.member_at(place);
         if nested {

@@ -56,12 +56,13 @@ pub fn srandmember(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError
         return Err(CommandError::SYNTAX);
     }
     let count = random_count(count, false)?;
-    let view = view(ctx, args)?;
-    let places = view.as_ref().map_or(Vec::new(), |view| Random::new().places(count, view.len()));
-    ctx.reply.array_header(places.len());
-    for (view, place) in view.iter().flat_map(|view| places.iter().map(move |place| (view, *place))) {
-        ctx.reply.bulk(view.member_at(place).name());
-    }
+    let Some(view) = view(ctx, args)? else {
+        ctx.reply.array_header(0);
+        return Ok(());
+    };
+    let (all, places) = ctx.random_places(count, view.len(), false)?;
+    ctx.reply.array_header(all);
+    places.for_each(|place| ctx.reply.bulk(view.member_at(place).name()));
     Ok(())
 }
 

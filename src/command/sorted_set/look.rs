@@ -120,8 +120,8 @@ pub fn zrandmember(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError
         ctx.reply.array_header(0);
         return Ok(());
     };
-    let places = Random::new().places(count, view.len());
-    pairs::header(&mut ctx.reply, places.len(), with_scores);
+    let (all, places) = ctx.random_places(count, view.len(), with_scores)?;
+    pairs::header(&mut ctx.reply, all, with_scores);
     for place in places {
         let element = view.member_at(place);
         pairs::write(&mut ctx.reply, element.name(), element.score(), with_scores);
