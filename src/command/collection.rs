@@ -3,7 +3,7 @@
 use super::clients::ClientClass;
 use super::generic::cursor_arg;
 use super::parse::{integer, is_word};
-use super::{CommandError, Ctx, Events, Settings, glob};
+use super::{CommandError, Ctx, Settings, glob};
 use crate::log::ObjectType;
 use crate::protocol::{Args, ReplyWriter};
 use crate::store::{Element, Txn, View};
@@ -17,15 +17,9 @@ impl<'a> Ctx<'a> {
     /// `WRONGTYPE` when the key holds another type.
     pub fn view(&self, name: &[u8], kind: ObjectType) -> Result<Option<View<'a>>, CommandError> {
         let uses = !self.worker.no_touch;
-        let view = self.store.collection(self.key(name), Some(kind), uses, self.now_ms, self.guard)?;
-        match view {
-            Some(_) => self.stats.keyspace_hits.add(1),
-            None => {
-                self.stats.keyspace_misses.add(1);
-                self.notify(Events::KEY_MISS, "keymiss", name);
-            }
-        }
-        Ok(view)
+        let view = self.store.collection(self.key(name), Some(kind), uses, self.now_ms, self.guard);
+        self.lookups().saw(self.key(name), !matches!(view, Ok(None)));
+        Ok(view?)
     }
 
     /// Begins a write of these keys of the session's database. To read several collections as of one moment, begin one and commit nothing.

@@ -2,7 +2,7 @@
 
 use super::blocking::Waiter;
 use super::clients::{Client, ClientFlags, Signals};
-use super::events::{Events, Pending};
+use super::events::Pending;
 use super::pubsub::Subscriptions;
 use super::shared::{Shared, ShutdownRequest};
 use super::stats::WorkerStats;
@@ -204,13 +204,7 @@ impl<'a> Ctx<'a> {
 
     #[inline]
     fn counted(&self, name: &[u8], entry: Option<Entry<'a>>) -> Option<Entry<'a>> {
-        match entry {
-            Some(_) => self.stats.keyspace_hits.add(1),
-            None => {
-                self.stats.keyspace_misses.add(1);
-                self.notify(Events::KEY_MISS, "keymiss", name);
-            }
-        }
+        self.lookups().saw(self.key(name), entry.is_some());
         entry
     }
 
@@ -244,23 +238,20 @@ impl<'a> Ctx<'a> {
         self.worker.no_touch = self.session.client.flags().contains(ClientFlags::NO_TOUCH);
     }
 
-    /// Looks several keys up as of one moment; a use of each, unless the client has said CLIENT NO-TOUCH ON.
+    /// Looks several keys up as of one moment, counting hits and misses; a use of each, unless the client has said CLIENT NO-TOUCH ON.
     pub fn read_many(&self, keys: &[Key<'_>]) -> Vec<Option<Entry<'a>>> {
         let entries = if self.worker.no_touch {
             self.store.peek_many(keys, self.now_ms, self.guard)
         } else {
             self.store.read_many(keys, self.now_ms, self.guard)
         };
-        self.note_misses(keys, &entries);
+        self.count_looks(keys, &entries);
         entries
     }
 
-    /// Raises `keymiss` for each of `keys` that is not there.
-    pub(super) fn note_misses(&self, keys: &[Key<'_>], entries: &[Option<Entry<'a>>]) {
-        if self.wants(Events::KEY_MISS) {
-            let missing = keys.iter().zip(entries).filter(|(_, entry)| entry.is_none());
-            missing.for_each(|(key, _)| self.notify_of(Events::KEY_MISS, "keymiss", *key));
-        }
+    /// Counts a look at each of `keys`.
+    pub(super) fn count_looks(&self, keys: &[Key<'_>], entries: &[Option<Entry<'a>>]) {
+        keys.iter().zip(entries).for_each(|(key, entry)| self.lookups().saw(*key, entry.is_some()));
     }
 
     /// Changes the protocol (HELLO, RESET), from here on in the reply. What was posted in the former one comes first.

@@ -99,6 +99,23 @@ struct Event {
 pub struct Pending(std::cell::RefCell<Vec<Event>>);
 
 impl Pending {
+    /// How many there are: a mark for [`Pending::take_back`].
+    #[inline]
+    pub fn mark(&mut self) -> usize {
+        self.0.get_mut().len()
+    }
+
+    /// Takes back those that were raised since `mark`.
+    pub fn take_back(&mut self, mark: usize) {
+        self.0.get_mut().truncate(mark);
+    }
+
+    /// Keeps the messages of an event.
+    #[cold]
+    pub(super) fn raise(&self, asked: Events, event: &'static str, key: Key<'_>) {
+        self.0.borrow_mut().extend(messages(asked, key.db, event, key.name));
+    }
+
     /// Whether there are none.
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -134,7 +151,7 @@ impl Ctx<'_> {
     pub fn notify_of(&self, class: Events, event: &'static str, key: Key<'_>) {
         let asked = self.shared.settings.events();
         if asked.contains(class) {
-            self.raise(asked, event, key);
+            self.session.pending.raise(asked, event, key);
         }
     }
 
@@ -174,11 +191,6 @@ impl Ctx<'_> {
         self.notify_of(Events::NEW, "new", to);
         self.notify_of(Events::GENERIC, left, from);
         self.notify_of(Events::GENERIC, came, to);
-    }
-
-    #[cold]
-    fn raise(&self, asked: Events, event: &'static str, key: Key<'_>) {
-        self.session.pending.0.borrow_mut().extend(messages(asked, key.db, event, key.name));
     }
 
     /// Whether events of that class are asked for: for what it takes work to find out.

@@ -22,6 +22,7 @@ mod hash;
 mod help;
 mod hyperloglog;
 mod list;
+mod lookups;
 mod outbox;
 mod parse;
 pub mod pubsub;

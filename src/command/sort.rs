@@ -3,6 +3,7 @@
 //! Which keys the patterns of BY and GET name depends on the elements. So the elements are looked at first, and then once more with the stripes of
 //! all keys held; if they have changed meanwhile it starts again.
 
+use super::lookups::Lookups;
 use super::parse::{integer_arg, is_word};
 use super::{Arity, CommandError, CommandSpec, Ctx, Events, Flags, Group, KeySpec};
 use crate::log::ObjectType;
@@ -75,23 +76,36 @@ impl<'r> Pattern<'r> {
     }
 
     /// What there is for an element. The key that it names is one of the transaction's.
-    fn look_up<'a>(&self, element: &'a [u8], txn: &Txn<'a>, db: Db) -> Result<Option<Cow<'a, [u8]>>, StoreError> {
+    fn look_up<'a>(&self, element: &'a [u8], within: Within<'_, 'a>) -> Result<Option<Cow<'a, [u8]>>, StoreError> {
         let Some(name) = self.name(element) else {
             return Ok(matches!(self, Self::Itself).then_some(Cow::Borrowed(element)));
         };
+        let Within { txn, lookups, db } = within;
         let key = Key { db, name: &name };
         let found = match self {
-            Self::Field(_, _, field) => txn.view(key, ObjectType::Hash).map(|hash| {
+            Self::Field(_, _, field) => lookups.view(txn, key, ObjectType::Hash).map(|hash| {
                 let field = hash.and_then(|hash| hash.get(field));
                 field.map(|field| Cow::Borrowed(field.value()))
             }),
-            _ => txn.get(key).map(|entry| entry.string()).transpose().map(|value| value.map(|value| value.bytes())),
+            _ => lookups
+                .get(txn, key)
+                .map(|entry| entry.string())
+                .transpose()
+                .map(|value| value.map(|value| value.bytes())),
         };
         match found {
             Err(StoreError::WrongType) => Ok(None),
             found => found,
         }
     }
+}
+
+/// Where patterns look.
+#[derive(Clone, Copy)]
+struct Within<'t, 'a> {
+    txn: &'t Txn<'a>,
+    lookups: Lookups<'t>,
+    db: Db,
 }
 
 /// What the elements are compared by.
@@ -180,25 +194,29 @@ impl<'r> Request<'r> {
     fn run(&self, ctx: &mut Ctx<'_>) -> Result<(), CommandError> {
         let key = ctx.key(self.name);
         let mut names: BTreeSet<Vec<u8>> = [self.name].into_iter().chain(self.store).map(<[u8]>::to_vec).collect();
+        let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
         // Ends: unless others give the key new elements between any two looks.
         loop {
-            let keys: Vec<Key<'_>> = names.iter().map(|name| ctx.key(name)).collect();
+            let keys: Vec<Key<'_>> = names.iter().map(|name| Key { db: key.db, name }).collect();
             let mut txn = ctx.store.write(ctx.worker, &keys, ctx.now_ms, ctx.guard);
-            let (kind, elements) = elements_of(&txn, key)?;
+            let found = elements_of(&txn, key);
+            let (kind, elements) = found.inspect_err(|_| lookups.saw(key, true))?;
             let needed = self.names_for(&elements);
             if !needed.is_subset(&names) {
                 drop(txn);
                 names.extend(needed);
                 continue;
             }
-            let sorted = self.sorted(&txn, key.db, kind, elements)?;
+            lookups.saw(key, txn.peek(key).is_some());
+            let within = Within { txn: &txn, lookups, db: key.db };
+            let sorted = self.sorted(within, kind, elements)?;
             let mut found = Vec::with_capacity(sorted.len() * self.gets.len().max(1));
             for element in sorted {
                 match &self.gets[..] {
                     [] => found.push(Some(Cow::Borrowed(element))),
                     gets => {
                         for get in gets {
-                            found.push(get.look_up(element, &txn, key.db)?);
+                            found.push(get.look_up(element, within)?);
                         }
                     }
                 }
@@ -232,8 +250,7 @@ impl<'r> Request<'r> {
     /// Those of the elements that are asked for, in order.
     fn sorted<'a>(
         &self,
-        txn: &Txn<'a>,
-        db: Db,
+        within: Within<'_, 'a>,
         kind: ObjectType,
         mut elements: Vec<&'a [u8]>,
     ) -> Result<Vec<&'a [u8]>, CommandError> {
@@ -250,10 +267,10 @@ impl<'r> Request<'r> {
             }
             By::Themselves => self.sort_by(&mut elements, |element| Ok((number(element)?, element)), by_number)?,
             By::Pattern(pattern) if self.alpha => {
-                self.sort_by(&mut elements, |element| Ok(pattern.look_up(element, txn, db)?), Ord::cmp)?;
+                self.sort_by(&mut elements, |element| Ok(pattern.look_up(element, within)?), Ord::cmp)?;
             }
             By::Pattern(pattern) => {
-                let weight = |element| match pattern.look_up(element, txn, db)? {
+                let weight = |element| match pattern.look_up(element, within)? {
                     Some(value) => Ok((number(&value)?, element)),
                     None => Ok((0.0, element)),
                 };

@@ -208,12 +208,13 @@ pub fn execute(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 /// # Errors
 /// The error that has just been written as the reply.
 pub(super) fn run(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<(), CommandError> {
-    let mark = ctx.reply.mark();
+    let (mark, events) = (ctx.reply.mark(), ctx.session.pending.mark());
     let outcome = call(ctx, found, args);
-    if outcome.as_ref().is_err_and(|error| *error == CommandError::OUT_OF_SPACE)
-        && (ctx.may_wait_for_room(args) || ctx.may_evict_for_room(found.spec, args))
-    {
-        ctx.after = After::MakeRoom { frees: !found.spec.flags.contains(Flags::DENYOOM) };
+    if outcome.as_ref().is_err_and(|error| *error == CommandError::OUT_OF_SPACE) {
+        ctx.session.pending.take_back(events);
+        if ctx.may_wait_for_room(args) || ctx.may_evict_for_room(found.spec, args) {
+            ctx.after = After::MakeRoom { frees: !found.spec.flags.contains(Flags::DENYOOM) };
+        }
     }
     if ctx.after.runs_again() {
         ctx.reply.truncate(mark);

@@ -1,6 +1,7 @@
 //! BITOP: AND, OR, XOR and NOT of whole strings.
 
 use super::value;
+use crate::command::lookups::Lookups;
 use crate::command::parse::is_word;
 use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::Args;
@@ -22,14 +23,13 @@ pub fn bitop(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     // The destination first, then the sources; all are locked, for the result must be of one moment.
     let keys: Vec<Key<'_>> = args.from(2).iter().map(|name| ctx.key(name)).collect();
+    let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
     let mut txn = ctx.store.write(ctx.worker, &keys, ctx.now_ms, ctx.guard);
     let mut sources = Vec::with_capacity(keys.len() - 1);
     for key in &keys[1..] {
-        sources.push(value::locked(&txn, *key)?);
+        sources.push(value::string_of(lookups.get(&txn, *key))?);
     }
     let result = combine(operation, &sources);
-    let missing: Vec<Key<'_>> =
-        keys[1..].iter().zip(&sources).filter(|(_, source)| source.is_none()).map(|(key, _)| *key).collect();
     let old = txn.peek(keys[0]).is_some();
     if result.is_empty() {
         txn.delete(keys[0])?;
@@ -37,7 +37,6 @@ pub fn bitop(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         value::set(&mut txn, keys[0], &result, None)?;
     }
     txn.commit()?;
-    missing.into_iter().for_each(|key| ctx.notify_of(Events::KEY_MISS, "keymiss", key));
     match result.is_empty() {
         false => ctx.notify_write(!old, Events::STRING, "set", keys[0]),
         true if old => ctx.notify(Events::GENERIC, "del", keys[0].name),

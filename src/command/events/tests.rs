@@ -65,7 +65,7 @@ fn commands_raise_the_events_that_they_raise_in_redis() {
         ("BITOP NOT r none", "keymiss none, del r"),
         ("PFADD h a", "new h, pfadd h"),
         ("PFADD h a", ""),
-        ("PFMERGE h2 h", "new h2, pfadd h2"),
+        ("PFMERGE h2 h", "keymiss h2, new h2, pfadd h2"),
         ("EXPIRE k 100", "expire k"),
         ("PERSIST k", "persist k"),
         ("EXPIRE m -1", "del m"),
@@ -99,6 +99,9 @@ fn commands_raise_the_events_that_they_raise_in_redis() {
         ("LMPOP 1 m LEFT COUNT 9", "lpop m, del m"),
         ("LTRIM l 5 9", "ltrim l, del l"),
         ("RPOP s", "rpop s"),
+        ("SORT s BY w_* GET #", "keymiss w_a"),
+        ("SINTER none gone", "keymiss none, keymiss gone"),
+        ("SDIFFSTORE none none gone", "keymiss none, keymiss gone"),
         ("ZADD z 1 a 2 b", "new z, zadd z"),
         ("ZADD z 1 a", ""),
         ("ZADD z XX 2 a", "zadd z"),
@@ -124,6 +127,8 @@ fn commands_raise_the_events_that_they_raise_in_redis() {
         ("ZRANGESTORE t z 0 1", "new t, zrangestore t"),
         ("ZRANGESTORE t z 5 9", "del t"),
         ("ZRANGESTORE t z 5 9", ""),
+        ("ZRANGESTORE t none 5 9", "keymiss none"),
+        ("ZUNION 2 none z", "keymiss none"),
         ("ZUNIONSTORE t 1 z", "new t, zunionstore t"),
         ("ZINTERSTORE t 1 z", "zinterstore t"),
         ("ZDIFFSTORE t 2 z t", "del t"),
@@ -136,6 +141,7 @@ fn commands_raise_the_events_that_they_raise_in_redis() {
         ("GEORADIUS g 15 37 1 m STORE p", "del p"),
         ("GEOSEARCHSTORE p g FROMLONLAT 15 37 BYRADIUS 200 km", "new p, geosearchstore p"),
         ("GEOSEARCHSTORE p g FROMLONLAT 15 37 BYRADIUS 1 m", "del p"),
+        ("GEOSEARCHSTORE p none FROMLONLAT 15 37 BYRADIUS 1 m", "keymiss none"),
     ] {
         client.run(line);
         let events: Vec<String> =
@@ -179,6 +185,21 @@ fn evicted_is_published_for_each_key() {
     assert!(evicted > 100, "{evicted}");
     assert_eq!(events.len() as u64, evicted);
     assert!(events.iter().all(|event| event.starts_with("__keyevent@0__:evicted key:")));
+}
+
+/// One that finds no room is run again when there may be some, and has raised nothing before.
+#[test]
+fn a_command_that_waits_for_room_has_raised_nothing() {
+    let mut client = hearing("Em$");
+    let mut get_and_set = |i: usize| {
+        let reply = client.run_args(&[&b"SET"[..], format!("key:{i}").as_bytes(), &[b'x'; 60_000], b"GET"]);
+        (reply, heard(&mut client).len())
+    };
+    let outcomes: Vec<_> = (0..).map(&mut get_and_set).take_while(|(reply, _)| *reply == Reply::Null).collect();
+    assert!(outcomes.len() > 100 && outcomes.iter().all(|(_, events)| *events == 2), "{}", outcomes.len());
+    let (refused, events) = get_and_set(outcomes.len());
+    assert!(refused.text().starts_with("OOM "));
+    assert_eq!(events, 0);
 }
 
 /// Inside a transaction they wait for its end, or are dropped with it.

@@ -1,5 +1,6 @@
 //! DEL, UNLINK, EXISTS, TOUCH, TYPE, RENAME, RENAMENX, COPY, MOVE, RANDOMKEY.
 
+use crate::command::lookups::Lookups;
 use crate::command::parse::{db_arg, is_word};
 use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::Args;
@@ -63,10 +64,8 @@ fn count<'a>(
 ) -> Result<(), CommandError> {
     let keys: Vec<_> = args.from(1).iter().map(|name| ctx.key(name)).collect();
     let entries = look(ctx, &keys);
-    ctx.note_misses(&keys, &entries);
+    ctx.count_looks(&keys, &entries);
     let found = entries.iter().flatten().count();
-    ctx.stats.keyspace_hits.add(found as u64);
-    ctx.stats.keyspace_misses.add((keys.len() - found) as u64);
     ctx.reply.integer(found as i64);
     Ok(())
 }
@@ -128,8 +127,9 @@ pub(super) fn copy(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError
     if from.db == to.db && from.name == to.name {
         return Err(SAME_OBJECTS);
     }
+    let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
     let mut txn = ctx.store.write(ctx.worker, &[from, to], ctx.now_ms, ctx.guard);
-    let copied = match txn.get(from) {
+    let copied = match lookups.get(&txn, from) {
         Some(entry) if replace || txn.get(to).is_none() => {
             txn.copy(from, to, entry.expire_at())?;
             txn.commit()?;

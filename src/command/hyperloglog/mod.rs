@@ -10,6 +10,7 @@ mod hash;
 mod sketch;
 mod sparse;
 
+use super::lookups::Lookups;
 use super::parse::is_word;
 use super::string::value;
 use super::{Arity, CommandError, CommandSpec, Ctx, Events, Flags, Group, KeySpec};
@@ -172,11 +173,12 @@ fn same_bytes(a: StrValue<'_>, b: StrValue<'_>) -> bool {
 fn pfmerge(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     // The destination is one of the sources, too.
     let keys: Vec<Key<'_>> = args.from(1).iter().map(|name| ctx.key(name)).collect();
+    let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
     let mut txn = ctx.store.write(ctx.worker, &keys, ctx.now_ms, ctx.guard);
     let mut ranks = Box::new([0; REGISTERS]);
     let mut dense = false;
     for key in &keys {
-        if let Some(found) = value::locked(&txn, *key)? {
+        if let Some(found) = value::string_of(lookups.get(&txn, *key))? {
             let sketch = Sketch::open(found)?;
             dense |= sketch.encoding() == Encoding::Dense;
             sketch.merge_into(&mut ranks)?;

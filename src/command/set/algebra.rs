@@ -2,6 +2,7 @@
 //!
 //! All sets are read as of one moment, with the stripes of their keys held; the members returned stay readable afterwards.
 
+use crate::command::lookups::Lookups;
 use crate::command::parse::{integer, is_word};
 use crate::command::{CommandError, Ctx, Events};
 use crate::log::ObjectType;
@@ -77,8 +78,9 @@ pub fn sintercard(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError>
         at += 2;
     }
     let keys: Vec<Key<'_>> = args.from(2).iter().take(count).map(|name| ctx.key(name)).collect();
+    let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
     let txn = ctx.store.write(ctx.worker, &keys, ctx.now_ms, ctx.guard);
-    let found = members(&txn, &keys, Operation::Inter, limit)?.len();
+    let found = members(&txn, lookups, &keys, Operation::Inter, limit)?.len();
     drop(txn);
     ctx.reply.integer(found as i64);
     Ok(())
@@ -86,8 +88,9 @@ pub fn sintercard(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError>
 
 fn reply_with(ctx: &mut Ctx<'_>, args: Args<'_>, operation: Operation) -> Result<(), CommandError> {
     let keys: Vec<Key<'_>> = args.from(1).iter().map(|name| ctx.key(name)).collect();
+    let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
     let txn = ctx.store.write(ctx.worker, &keys, ctx.now_ms, ctx.guard);
-    let members = members(&txn, &keys, operation, usize::MAX)?;
+    let members = members(&txn, lookups, &keys, operation, usize::MAX)?;
     drop(txn);
     ctx.reply.set_header(members.len());
     members.iter().for_each(|member| ctx.reply.bulk(member));
@@ -96,8 +99,9 @@ fn reply_with(ctx: &mut Ctx<'_>, args: Args<'_>, operation: Operation) -> Result
 
 fn store(ctx: &mut Ctx<'_>, args: Args<'_>, operation: Operation) -> Result<(), CommandError> {
     let keys: Vec<Key<'_>> = args.from(1).iter().map(|name| ctx.key(name)).collect();
+    let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
     let mut txn = ctx.store.write(ctx.worker, &keys, ctx.now_ms, ctx.guard);
-    let members = members(&txn, &keys[1..], operation, usize::MAX)?;
+    let members = members(&txn, lookups, &keys[1..], operation, usize::MAX)?;
     let was_there = txn.peek(keys[0]).is_some();
     let mut result = txn.edit_new(keys[0], ObjectType::Set, None);
     for member in &members {
@@ -114,13 +118,14 @@ fn store(ctx: &mut Ctx<'_>, args: Args<'_>, operation: Operation) -> Result<(), 
 /// The members of the result, at most `limit`.
 fn members<'a>(
     txn: &Txn<'a>,
+    lookups: Lookups<'_>,
     keys: &[Key<'_>],
     operation: Operation,
     limit: usize,
 ) -> Result<Vec<&'a [u8]>, CommandError> {
     let mut sets: Vec<Option<View<'a>>> = Vec::with_capacity(keys.len());
     for key in keys {
-        sets.push(txn.view(*key, ObjectType::Set)?);
+        sets.push(lookups.view(txn, *key, ObjectType::Set)?);
     }
     let names = |view: &View<'a>| view.iter().map(|member| member.name()).collect::<Vec<_>>();
     Ok(match operation {

@@ -5,6 +5,7 @@
 
 use super::score::number;
 use super::{pairs, store};
+use crate::command::lookups::Lookups;
 use crate::command::parse::{integer, integer_arg, is_word};
 use crate::command::{CommandError, Ctx, Events};
 use crate::log::ObjectType;
@@ -83,8 +84,9 @@ pub fn zintercard(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError>
     let form = Form { name: "zintercard", operation: Operation::Inter, lists: false, counts: true };
     let names = names_arg(args.from(1), form.name)?;
     let keys: Vec<Key<'_>> = names.iter().map(|name| ctx.key(name)).collect();
+    let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
     let txn = ctx.store.write(ctx.worker, &keys, ctx.now_ms, ctx.guard);
-    let sources = sources(&txn, &keys)?;
+    let sources = sources(&txn, lookups, &keys)?;
     drop(txn);
     let query = Query::parse(args.from(2 + keys.len()), keys.len(), form)?;
     let count = intersection(&sources, &query).take(query.limit).count();
@@ -95,8 +97,9 @@ pub fn zintercard(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError>
 fn list(ctx: &mut Ctx<'_>, args: Args<'_>, form: Form) -> Result<(), CommandError> {
     let names = names_arg(args.from(1), form.name)?;
     let keys: Vec<Key<'_>> = names.iter().map(|name| ctx.key(name)).collect();
+    let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
     let txn = ctx.store.write(ctx.worker, &keys, ctx.now_ms, ctx.guard);
-    let sources = sources(&txn, &keys)?;
+    let sources = sources(&txn, lookups, &keys)?;
     // The sets stay as they are as long as their views are kept.
     drop(txn);
     let query = Query::parse(args.from(2 + keys.len()), keys.len(), form)?;
@@ -114,8 +117,9 @@ fn store_result(ctx: &mut Ctx<'_>, args: Args<'_>, form: Form) -> Result<(), Com
     let target = ctx.key(args.at(1));
     let names = names_arg(args.from(2), form.name)?;
     let keys: Vec<Key<'_>> = names.iter().map(|name| ctx.key(name)).chain([target]).collect();
+    let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
     let mut txn = ctx.store.write(ctx.worker, &keys, ctx.now_ms, ctx.guard);
-    let sources = sources(&txn, &keys[..names.len()])?;
+    let sources = sources(&txn, lookups, &keys[..names.len()])?;
     let query = Query::parse(args.from(3 + names.len()), names.len(), form)?;
     let members = combine(sources, &query);
     let (stored, was_there) = (members.len(), store::members(&mut txn, target, members.into_iter())?);
@@ -136,10 +140,10 @@ fn names_arg<'r>(args: Args<'r>, command: &str) -> Result<Vec<&'r [u8]>, Command
 }
 
 /// The set at each key.
-fn sources<'a>(txn: &Txn<'a>, keys: &[Key<'_>]) -> Result<Vec<Option<View<'a>>>, CommandError> {
+fn sources<'a>(txn: &Txn<'a>, lookups: Lookups<'_>, keys: &[Key<'_>]) -> Result<Vec<Option<View<'a>>>, CommandError> {
     let view = |&key: &Key<'_>| match txn.peek(key).map(|entry| entry.kind()) {
-        Some(ObjectType::Set) => txn.view(key, ObjectType::Set),
-        _ => txn.view(key, ObjectType::SortedSet),
+        Some(ObjectType::Set) => lookups.view(txn, key, ObjectType::Set),
+        _ => lookups.view(txn, key, ObjectType::SortedSet),
     };
     Ok(keys.iter().map(view).collect::<Result<_, _>>()?)
 }

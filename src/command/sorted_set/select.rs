@@ -2,6 +2,7 @@
 
 use super::interval::Interval;
 use super::{pairs, store};
+use crate::command::lookups::Lookups;
 use crate::command::parse::{integer_arg, is_word};
 use crate::command::{CommandError, Ctx, Events};
 use crate::log::ObjectType;
@@ -51,8 +52,9 @@ pub fn zrevrangebylex(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandEr
 pub fn zrangestore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let query = Query::parse(args.from(2), None, None, true)?;
     let (target, source) = (ctx.key(args.at(1)), ctx.key(args.at(2)));
+    let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
     let mut txn = ctx.store.write(ctx.worker, &[target, source], ctx.now_ms, ctx.guard);
-    let view = txn.view(source, ObjectType::SortedSet)?;
+    let view = lookups.view(&txn, source, ObjectType::SortedSet)?;
     let mut found = Vec::new();
     if let Some(view) = &view {
         let ranks = query.ranks(view);

@@ -2,6 +2,7 @@
 
 use super::expiry::{Expiry, expire_at, parse_getex};
 use super::value;
+use crate::command::lookups::Lookups;
 use crate::command::parse::integer_arg;
 use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::Args;
@@ -25,12 +26,11 @@ pub fn strlen(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 /// `GETDEL key`
 pub fn getdel(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args.at(1));
+    let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
-    let found = value::locked(&txn, key)?;
+    let found = value::string_of(lookups.get(&txn, key))?;
     if found.is_none() {
-        drop(txn);
         ctx.reply.null();
-        ctx.notify(Events::KEY_MISS, "keymiss", key.name);
         return Ok(());
     }
     txn.delete(key)?;
@@ -47,13 +47,12 @@ pub fn getex(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return get(ctx, args);
     }
     let key = ctx.key(args.at(1));
+    let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
-    let entry = txn.get(key);
+    let entry = lookups.get(&txn, key);
     let found = value::string_of(entry)?;
     let Some(entry) = entry else {
-        drop(txn);
         ctx.reply.null();
-        ctx.notify(Events::KEY_MISS, "keymiss", key.name);
         return Ok(());
     };
     let expiry = match option {

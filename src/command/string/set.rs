@@ -2,6 +2,7 @@
 
 use super::expiry::{Clocking, Condition, Expiry, SetOptions, expire_at};
 use super::value;
+use crate::command::lookups::Lookups;
 use crate::command::{CommandError, Ctx, Events};
 use crate::protocol::{Args, ReplyWriter};
 use crate::store::StrValue;
@@ -96,14 +97,19 @@ fn set_with(
         let entry = ctx.store.peek(key, ctx.now_ms, ctx.guard);
         if !options.condition.holds(entry.is_some()) {
             entry.iter().for_each(|entry| ctx.used(entry));
-            let old = if options.get { value::string_of(entry)? } else { None };
+            let mut old = None;
+            if options.get {
+                ctx.lookups().saw(key, entry.is_some());
+                old = value::string_of(entry)?;
+            }
             reply(&mut ctx.reply, Outcome { stored: false, old });
             return Ok(());
         }
     }
     let new = ctx.store.prepare(ctx.worker, bytes, ctx.guard)?;
+    let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
-    let entry = txn.get(key);
+    let entry = if options.get { lookups.get(&txn, key) } else { txn.get(key) };
     let old = if options.get { value::string_of(entry)? } else { None };
     let is_new = entry.is_none();
     if !options.condition.holds(!is_new) {
@@ -120,9 +126,6 @@ fn set_with(
     txn.set(key, new, expiry)?;
     txn.commit()?;
     reply(&mut ctx.reply, Outcome { stored: true, old });
-    if is_new && options.get {
-        ctx.notify(Events::KEY_MISS, "keymiss", name);
-    }
     ctx.notify_write(is_new, Events::STRING, "set", key);
     if new_expiry.is_some() {
         ctx.notify(Events::GENERIC, "expire", name);
