@@ -436,8 +436,12 @@ impl Model {
             };
             if is_in && !counts {
                 let orderless = |value: f64| if value.is_nan() { 0.0 } else { value };
-                let values = found.iter().map(|(source, weight)| orderless(source[member].value() * **weight));
-                let values: Vec<f64> = values.collect();
+                let values: Vec<f64> = found.iter().map(|(source, weight)| source[member].value() * **weight).collect();
+                // An intersection takes nothing times infinity for 0 in the smallest of the sets only.
+                if name[1] == b'I' && values.iter().any(|value| value.is_nan()) {
+                    return Err(Stop::Unpredictable);
+                }
+                let values: Vec<f64> = values.into_iter().map(orderless).collect();
                 // A sum of opposite infinities depends on the order of its parts.
                 if values.iter().filter(|value| value.is_infinite()).count() > 1 && values.len() > 2 {
                     return Err(Stop::Unpredictable);
