@@ -5,7 +5,7 @@
 //! - [`Client`] and [`Frame`]: a blocking RESP2/RESP3 client with a full decoder. It is written apart from the
 //!   server's own protocol code, so that a shared misreading cannot hide.
 //! - [`Rng`] and [`Seed`]: everything random comes from one printed number and can be run again from it.
-//! - [`workload`]: random commands; [`model`]: what they should do, slowly and plainly.
+//! - [`workload`]: random commands; [`model`]: what they should do, slowly and plainly; [`contents`]: what a server holds.
 //! - [`history`]: self-describing values and the checkers of the crash tests.
 //!
 //! The package has no dependency on the `fencepost` library: it sees a server as clients do.
@@ -13,6 +13,7 @@
 
 pub mod client;
 pub mod compare;
+pub mod contents;
 pub mod history;
 pub mod model;
 pub mod resp;
