@@ -80,6 +80,36 @@ impl Workload {
         words
     }
 
+    /// A command on lists, hashes, sets or sorted sets. Among few others these get old and large.
+    pub fn collection_command(&mut self) -> Command {
+        match self.rng.below(20) {
+            0 => self.bulk(),
+            1..8 => self.list(),
+            8..12 => self.hash(),
+            12..16 => self.set_type(),
+            _ => self.sorted_set(),
+        }
+    }
+
+    /// Many elements at once.
+    fn bulk(&mut self) -> Command {
+        let (name, key) = match self.rng.below(5) {
+            0 => ("RPUSH", self.list_key()),
+            1 => ("LPUSH", self.list_key()),
+            2 => ("HSET", self.key_among(HASHES)),
+            3 => ("SADD", self.key_among(SETS)),
+            _ => ("ZADD", self.sorted_key()),
+        };
+        let mut words = command(&[name.as_bytes(), &key]);
+        for _ in 0..self.rng.between(50, 300) {
+            if matches!(name, "HSET" | "ZADD") {
+                words.push(self.rng.between(-50, 50).to_string().into());
+            }
+            words.push(self.rng.between(0, 400).to_string().into());
+        }
+        words
+    }
+
     /// A command with something wrong: an argument dropped, doubled, or replaced; a word the server cannot know.
     pub fn broken_command(&mut self) -> Command {
         const JUNK: &[&[u8]] = &[

@@ -13,7 +13,7 @@ pub const BY_NAME: &[u8] = b"by name";
 const PLACES: &[&[u8]] = &[b"places", b"more places"];
 
 impl Workload {
-    fn sorted_key(&mut self) -> Vec<u8> {
+    pub(super) fn sorted_key(&mut self) -> Vec<u8> {
         if self.rng.one_in(12) { self.key() } else { self.rng.pick(SORTED).to_vec() }
     }
 

@@ -1,10 +1,11 @@
 //! `kill -9` under load: every acknowledged effect is there after the restart, every unanswered one is whole or absent.
 //!
 //! Several connections of a stock client library (the `redis` crate) write, update, delete, expire and rename, one
-//! command at a time and in pipelines, several keys at once (MSET, RENAME, DEL), over short values and long ones. The
-//! server is killed at random moments: under load, while it creates its pool and while it recovers. After each
-//! restart everything it holds is read and compared with the history; the history goes on over all the rounds of one
-//! pool, so that what comes back from the dead later is seen too. What is compared, and how, is told in
+//! command at a time and in pipelines, several keys at once (MSET, RENAME, DEL), over short values and long ones.
+//! Others use lists, hashes, sets, sorted sets and strings, also in transactions, each in a database of its own
+//! ([`any_type`]). The server is killed at random moments: under load, while it creates its pool and while it recovers.
+//! After each restart everything it holds is read and compared with the history; the history goes on over all the
+//! rounds of one pool, so that what comes back from the dead later is seen too. What is compared, and how, is told in
 //! `fencepost_harness::history`.
 //!
 //! The client library is the `redis` crate because it gives each reply of a pipeline as it comes (`recv_response`):
@@ -19,8 +20,15 @@
 //! `FENCEPOST_KILL9_ROUNDS` sets the rounds, `FENCEPOST_SEED` the seed; `FENCEPOST_TEST_SERVER=redis-volatile` shows
 //! that the test can fail.
 
+mod any_type;
+mod commands;
+
+use any_type::Owner;
+use fencepost_harness::contents::contents;
 use fencepost_harness::history::payload::{Payload, describe};
-use fencepost_harness::history::{Broken, Counter, Held, Ledger, Operation, Readout, Register, SHORT_LIVED, Violation};
+use fencepost_harness::history::{
+    Account, Broken, Counter, Held, Ledger, Operation, Readout, Register, SHORT_LIVED, Violation,
+};
 use fencepost_harness::{Frame, Rng, Seed, Server, Storage};
 use redis::{Connection, RedisResult, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +41,12 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// Connections that write at the same time. The first has a database to itself.
 const CLIENTS: u32 = 6;
+
+/// Connections beside them that have a database each and use values of every type.
+const OWNERS: usize = 3;
+
+/// The databases of the others come first.
+const SHARED_DATABASES: usize = 2;
 
 /// Lasting and short-lived keys of each client, and keys that all but the first share.
 const LASTING_KEYS: u64 = 24;
@@ -59,6 +73,10 @@ fn main() -> ExitCode {
     if words.iter().any(|word| !word.starts_with('-') && !"kill9".contains(word.as_str())) {
         return ExitCode::SUCCESS;
     }
+    if let Err(text) = commands::check() {
+        println!("{text}");
+        return ExitCode::FAILURE;
+    }
     let default = if cfg!(debug_assertions) { 12 } else { 50 };
     let rounds =
         std::env::var("FENCEPOST_KILL9_ROUNDS").map_or(default, |text| text.parse().expect("a number of rounds"));
@@ -76,6 +94,7 @@ struct Verdict {
     acknowledged: u64,
     lost: usize,
     torn: usize,
+    refused: usize,
 }
 
 impl Verdict {
@@ -107,16 +126,22 @@ fn run(rounds: usize, seed: Seed) -> Verdict {
         if trials[turn].rounds == ROUNDS_PER_POOL {
             trials[turn] = Trial::new(kinds[turn].0, kinds[turn].1, &mut rng);
         }
-        let (acknowledged, violations) = trials[turn].round(seed.rng(1 + round as u64));
+        let (acknowledged, refused, violations) = trials[turn].round(seed.rng(1 + round as u64));
         verdict.rounds += 1;
         verdict.acknowledged += acknowledged;
+        verdict.refused += refused;
         verdict.note(round, &violations);
         if !violations.is_empty() {
             println!("{}", trials[turn].server.log_end());
             break;
         }
     }
-    println!("{} rounds in {:.1} s", verdict.rounds, start.elapsed().as_secs_f64());
+    println!(
+        "{} rounds in {:.1} s, {} commands refused within transactions for want of room",
+        verdict.rounds,
+        start.elapsed().as_secs_f64(),
+        verdict.refused
+    );
     verdict
 }
 
@@ -131,6 +156,7 @@ struct Shared {
 struct Trial {
     server: Server,
     writers: Vec<Writer>,
+    accounts: Vec<Account>,
     shared: Arc<Mutex<Shared>>,
     rounds: usize,
 }
@@ -148,12 +174,15 @@ impl Trial {
         server.run();
         let shared = Shared { registers: vec![Register::default(); SHARED_KEYS], ..Shared::default() };
         let writers = (0..CLIENTS).map(|client| Writer { client, operations: 0, ledger: Ledger::default() }).collect();
-        Self { server, writers, shared: Arc::new(Mutex::new(shared)), rounds: 0 }
+        let accounts = (0..OWNERS).map(|owner| Account::new(SHARED_DATABASES + owner)).collect();
+        Self { server, writers, accounts, shared: Arc::new(Mutex::new(shared)), rounds: 0 }
     }
 
-    /// Load, kill, restart, compare. Returns how many commands were acknowledged and what is wrong.
-    fn round(&mut self, mut rng: Rng) -> (u64, Vec<Violation>) {
+    /// Load, kill, restart, compare. Returns how many commands were acknowledged, how many of these were refused for want
+    /// of room, and what is wrong.
+    fn round(&mut self, mut rng: Rng) -> (u64, usize, Vec<Violation>) {
         self.rounds += 1;
+        let refused_before = self.refused();
         let goal = 1 + rng.below(6_000);
         let (reached, goal_reached) = mpsc::channel();
         let load = Arc::new(Load { clock: AtomicU64::new(1), acknowledged: AtomicU64::new(0), goal, reached });
@@ -166,6 +195,14 @@ impl Trial {
                 std::thread::spawn(move || Session { connection, load, shared, rng, writer }.run())
             })
             .collect();
+        let owners: Vec<_> = self
+            .accounts
+            .drain(..)
+            .map(|account| {
+                let owner = Owner::new(account, &self.server, load.clone(), Seed(rng.next()).rng(0));
+                std::thread::spawn(move || owner.run())
+            })
+            .collect();
         // Half of the kills come at a count of commands, half at a time.
         pause(&goal_reached, if rng.one_in(2) { 10_000_000 } else { rng.below(150_000) });
         self.server.kill();
@@ -176,6 +213,11 @@ impl Trial {
             self.writers.push(writer);
             violations.extend(wrong);
         }
+        for owner in owners {
+            let (account, wrong) = owner.join().expect("a load thread does not panic");
+            self.accounts.push(account);
+            violations.extend(wrong);
+        }
         let (_quiet, silence) = mpsc::channel();
         for _ in 0..rng.below(3) {
             self.server.spawn();
@@ -184,7 +226,11 @@ impl Trial {
         }
         self.server.run();
         violations.extend(self.compare());
-        (load.acknowledged.load(Ordering::Relaxed), violations)
+        (load.acknowledged.load(Ordering::Relaxed), self.refused() - refused_before, violations)
+    }
+
+    fn refused(&self) -> usize {
+        self.accounts.iter().map(Account::refused).sum()
     }
 
     /// Reads all that the server holds and settles it with the history.
@@ -192,13 +238,19 @@ impl Trial {
         let mut connection = connect(&self.server);
         wait_until(self.writers.iter().filter_map(|writer| writer.ledger.last_short_deadline()).max());
         let mut violations = Vec::new();
-        let mut databases: Vec<Readout> = (0..2).map(|database| read_all(&mut connection, database)).collect();
+        let mut databases: Vec<Readout> =
+            (0..SHARED_DATABASES).map(|database| read_all(&mut connection, database)).collect();
         for writer in &mut self.writers {
             let keys = &mut databases[writer.database()];
             let (own, others) =
                 std::mem::take(keys).into_iter().partition(|(key, _)| key.starts_with(&writer.prefix()));
             *keys = others;
             violations.extend(writer.ledger.settle(&own).err().into_iter().flatten());
+        }
+        let mut client = self.server.client();
+        for account in &mut self.accounts {
+            let found = contents(&mut client, account.database());
+            violations.extend(account.settle(&found).err().into_iter().flatten());
         }
         let mut shared = self.shared.lock().expect("no load thread panicked");
         let keys = &mut databases[0];

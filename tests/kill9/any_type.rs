@@ -1,0 +1,84 @@
+//! Clients that have a database each and use values of every type in it, one command at a time, in pipelines and in
+//! transactions. What may be there after the kill is told by the model of `fencepost_harness`
+//! ([`Account`]), which `tests/model.rs` compares with Redis.
+//!
+//! Their connections are the harness's: the replies of a transaction are checked frame by frame.
+
+use crate::{End, Load, now_ms};
+use fencepost_harness::history::{Account, Broken, Violation};
+use fencepost_harness::workload::Workload;
+use fencepost_harness::{Client, Command, Rng, Server};
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+/// Of so many commands one may be of any kind. Most of these put something else at the key of a collection.
+const ANY_KIND_ONE_IN: u64 = 5;
+
+/// One client in one round.
+pub struct Owner {
+    account: Account,
+    client: Client,
+    load: Arc<Load>,
+    workload: Workload,
+}
+
+/// Commands over values of every type that stay within a database.
+pub fn workload(rng: Rng) -> Workload {
+    Workload::new(rng).without_databases()
+}
+
+/// The next of them.
+pub fn command(workload: &mut Workload) -> Command {
+    if workload.rng().one_in(ANY_KIND_ONE_IN) { workload.command() } else { workload.collection_command() }
+}
+
+impl Owner {
+    /// A client of this running server.
+    pub fn new(account: Account, server: &Server, load: Arc<Load>, rng: Rng) -> Self {
+        Self { account, client: server.client(), load, workload: workload(rng) }
+    }
+
+    /// Works until the server is gone.
+    pub fn run(mut self) -> (Account, Option<Violation>) {
+        let mut step = self.client.call(&["SELECT", &self.account.database().to_string()]).map(drop).map_err(end);
+        while step.is_ok() {
+            step = self.pipeline();
+        }
+        match step {
+            Err(End::Wrong(violation)) => (self.account, Some(violation)),
+            _ => (self.account, None),
+        }
+    }
+
+    /// Sends a command or a transaction, or up to 32 of them at once, and takes the replies one by one.
+    fn pipeline(&mut self) -> Result<(), End> {
+        let depth = if self.workload.rng().one_in(3) { self.workload.rng().between(1, 32) } else { 1 };
+        let mut awaited = 0;
+        for _ in 0..depth {
+            let together = self.workload.rng().one_in(4);
+            let count = if together { self.workload.rng().between(1, 8) } else { 1 };
+            let commands = (0..count).map(|_| command(&mut self.workload)).collect();
+            for command in self.account.invoke(commands, together, now_ms()) {
+                self.client.send(&command);
+                awaited += 1;
+            }
+        }
+        self.client.flush().map_err(end)?;
+        for _ in 0..awaited {
+            let reply = self.client.receive().map_err(end)?;
+            for _ in 0..self.account.acknowledge(&reply)? {
+                self.load.acknowledge();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a reply did not come.
+fn end(error: io::Error) -> End {
+    if error.kind() == ErrorKind::InvalidData {
+        End::Wrong(Violation { broken: Broken::Torn, text: error.to_string() })
+    } else {
+        End::Killed
+    }
+}
