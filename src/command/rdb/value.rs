@@ -7,19 +7,22 @@ use crate::store::View;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+/// Borrowed from the payload where they lie there as they are.
+type Bytes<'a> = Cow<'a, [u8]>;
+
 /// What a payload holds. No collection is empty, and none has a member twice.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
     /// A string.
-    String(Cow<'a, [u8]>),
+    String(Bytes<'a>),
     /// A list.
-    List(Vec<Cow<'a, [u8]>>),
+    List(Vec<Bytes<'a>>),
     /// A set.
-    Set(Vec<Cow<'a, [u8]>>),
+    Set(Vec<Bytes<'a>>),
     /// A hash: fields and values.
-    Hash(Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>),
+    Hash(Vec<(Bytes<'a>, Bytes<'a>)>),
     /// A sorted set: members and scores, none of them NaN.
-    SortedSet(Vec<(Cow<'a, [u8]>, f64)>),
+    SortedSet(Vec<(Bytes<'a>, f64)>),
 }
 
 const TYPE_LIST: u8 = 1;
@@ -115,8 +118,8 @@ fn many<'a, T>(rest: &mut &'a [u8], one: impl Fn(&mut &'a [u8]) -> Option<T>) ->
 /// What is packed into a string.
 fn packed<'a>(
     rest: &mut &'a [u8],
-    unpack: impl for<'b> Fn(&'b [u8]) -> Option<Vec<Cow<'b, [u8]>>>,
-) -> Option<Vec<Cow<'a, [u8]>>> {
+    unpack: impl for<'b> Fn(&'b [u8]) -> Option<Vec<Bytes<'b>>>,
+) -> Option<Vec<Bytes<'a>>> {
     match take_string(rest)? {
         Cow::Borrowed(bytes) => unpack(bytes),
         Cow::Owned(bytes) => {
@@ -126,11 +129,11 @@ fn packed<'a>(
     }
 }
 
-fn intset_of(bytes: &[u8]) -> Option<Vec<Cow<'_, [u8]>>> {
+fn intset_of(bytes: &[u8]) -> Option<Vec<Bytes<'_>>> {
     intset(bytes)
 }
 
-fn pairs<'a>(elements: Vec<Cow<'a, [u8]>>) -> Option<Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>> {
+fn pairs<'a>(elements: Vec<Bytes<'a>>) -> Option<Vec<(Bytes<'a>, Bytes<'a>)>> {
     let mut elements = elements.into_iter();
     let mut all = Vec::new();
     // Ends: each turn takes an element.
@@ -140,7 +143,7 @@ fn pairs<'a>(elements: Vec<Cow<'a, [u8]>>) -> Option<Vec<(Cow<'a, [u8]>, Cow<'a,
     Some(all)
 }
 
-fn scored<'a>(elements: Vec<Cow<'a, [u8]>>) -> Option<Vec<(Cow<'a, [u8]>, f64)>> {
+fn scored<'a>(elements: Vec<Bytes<'a>>) -> Option<Vec<(Bytes<'a>, f64)>> {
     let score = |text: &[u8]| std::str::from_utf8(text).ok()?.parse().ok();
     pairs(elements)?.into_iter().map(|(member, text)| Some((member, score(&text)?))).collect()
 }
@@ -157,7 +160,7 @@ fn take_old_double(rest: &mut &[u8]) -> Option<f64> {
 
 /// Whether it is as a collection has to be.
 fn is_sound(value: &Value<'_>) -> bool {
-    let are_distinct = |names: &mut dyn Iterator<Item = &Cow<'_, [u8]>>| {
+    let are_distinct = |names: &mut dyn Iterator<Item = &Bytes<'_>>| {
         let mut seen = HashSet::new();
         let (mut any, mut distinct) = (false, true);
         for name in names {
