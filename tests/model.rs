@@ -310,6 +310,8 @@ fn is_comparable(command: &Command) -> bool {
         }
         // 7.2 takes WITHSCORE here; 7.0 refuses the fourth word, in a transaction when it is queued.
         b"ZRANK" | b"ZREVRANK" if command.len() > 3 => false,
+        // Any member.
+        b"SPOP" if command.len() == 2 => false,
         // Near deadlines: GT and LT between two that were set a moment apart.
         b"EXPIRE" | b"PEXPIRE" if command.len() > 3 => false,
         // Times so near that they could pass between the two servers' answers.
