@@ -16,6 +16,7 @@ use super::txn::Worker;
 use super::{Change, Db, Key, Store, Watcher};
 use crate::base::mutant::{self, Mutant};
 use crate::log::{Atom, try_record_at};
+use crate::pool::Urgency;
 use crossbeam_epoch::Guard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -74,6 +75,11 @@ impl Store {
         worker.atom = several.then(|| Atom::new(self.new_object()));
         worker.map = None;
         Transaction { store: self, taken: Some(taken), now_ms, is_atom: several }
+    }
+
+    /// Whether so many bytes of records, roughly, can be written by this worker now: into its open segment, or as there is a free one.
+    pub fn has_room_for(&self, worker: &Worker, bytes: u64) -> bool {
+        worker.writer.room() >= bytes || self.pool.has_room(Urgency::Normal)
     }
 
     /// Whether there is a key where databases are what `table` says, for who holds its stripe or has taken it.

@@ -88,6 +88,10 @@ pub fn zadd(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 /// `ZINCRBY key increment member`
 pub fn zincrby(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    // Redis takes a word of ZADD's there for an option, which leaves a member without its score.
+    if ["NX", "XX", "GT", "LT", "CH", "INCR"].iter().any(|word| is_word(args.at(2), word)) {
+        return Err(CommandError::SYNTAX);
+    }
     let rules = Rules { increments: true, ..Rules::default() };
     add(ctx, args.at(1), &[(number_arg(args.at(2))?, args.at(3))], rules)
 }

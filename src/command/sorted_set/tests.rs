@@ -48,6 +48,7 @@ fn zadd_follows_its_options() {
     assert_eq!(client.run("ZADD z INCR XX 1 absent"), NIL);
     assert_eq!(client.run("ZADD z 1 x 2 x 3 x"), int(1));
     assert_eq!(client.run("ZSCORE z x"), Reply::bulk("3"));
+    assert_eq!(client.run("ZINCRBY z NX f"), Reply::error("ERR syntax error"));
     assert_eq!(client.run("ZINCRBY z -inf x"), Reply::bulk("-inf"));
     assert_eq!(client.run("ZINCRBY z inf x"), error("resulting score is not a number (NaN)"));
     assert_eq!(client.run("ZINCRBY other 1.5 x"), Reply::bulk("1.5"));

@@ -61,6 +61,15 @@ fn run_queue(ctx: &mut Ctx<'_>, queue: &Queue, patient: bool) -> Result<(), NoRo
         ctx.reply.null_array();
         return Ok(());
     }
+    // Once something is written there is no way back: where there is hardly any room it is waited for first, so that the pool being full of garbage
+    // does not make half of the commands fail.
+    if let Some(at) = queue.first_that_needs_room()
+        && patient
+        && !store.has_room_for(ctx.worker, queue.record_bytes())
+    {
+        transaction.abandon(ctx.worker);
+        return Err(NoRoom { at });
+    }
     ctx.now_ms = transaction.now_ms();
     ctx.session.in_exec = true;
     ctx.reply.array_header(queue.len());

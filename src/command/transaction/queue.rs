@@ -82,6 +82,18 @@ impl Queue {
         (own | any) - (Flags::LOADING - each)
     }
 
+    /// The first request that the pool has to have room for, if more than one may write.
+    pub(super) fn first_that_needs_room(&self) -> Option<usize> {
+        let needs_room = |queued: &Queued| queued.found.spec.flags.contains(Flags::DENYOOM);
+        self.may_write_severally().then(|| self.requests.iter().position(needs_room))?
+    }
+
+    /// Roughly what they write, in bytes: each word a record of its own.
+    pub(super) fn record_bytes(&self) -> u64 {
+        let words: usize = self.requests.iter().map(|queued| queued.spans.len()).sum();
+        (self.bytes + 64 * words + 128 * self.requests.len()) as u64
+    }
+
     /// Whether more than one of them may write.
     pub(super) fn may_write_severally(&self) -> bool {
         let may_write = |queued: &&Queued| {
