@@ -1,15 +1,17 @@
 //! Pools of every released format, as files: each must be read with all that is in it, or refused clearly.
 //!
 //! A fixture is made once, by the release that introduces its format, with
-//! `FENCEPOST_WRITE_FIXTURES=1 cargo test --test format_fixture`, and never changed.
+//! `FENCEPOST_WRITE_FIXTURES=1 cargo test --test format_fixture` (for later ones with their name in the place of 1), and never changed.
 
+use bytes::BytesMut;
 use crossbeam_epoch::pin;
 use fencepost::base::Clock;
+use fencepost::command::Direct;
 use fencepost::persist::{Region, RegionOptions};
 use fencepost::pool::{Pool, PoolError, PoolOptions};
 use fencepost::recovery::Progress;
 use fencepost::recovery::tools::check_pool;
-use fencepost::store::{Key, Store, StoreOptions};
+use fencepost::store::{Key, Store, StoreOptions, Worker};
 use std::path::{Path, PathBuf};
 
 const NOW_MS: u64 = 1_700_000_000_000;
@@ -81,7 +83,7 @@ fn write_format_1() -> Vec<u8> {
 #[test]
 fn a_pool_of_format_1_is_read_with_all_that_is_in_it() {
     let path = fixture("format-1.pool");
-    if std::env::var_os("FENCEPOST_WRITE_FIXTURES").is_some() {
+    if std::env::var_os("FENCEPOST_WRITE_FIXTURES").is_some_and(|which| which == "1") {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         std::fs::write(&path, write_format_1()).expect("written");
     }
@@ -125,4 +127,104 @@ fn pools_of_other_formats_are_refused_by_name() {
     assert!(matches!(refused, PoolError::Version { version: 2, .. }));
     let text = refused.to_string();
     assert!(text.contains("newer.pool has pool format 2") && text.contains("this release reads format 1"), "{text}");
+}
+
+/// What each of these answers is the same before the fixture was written and after it is read.
+const QUESTIONS: &[&str] = &[
+    "HGETALL hash",
+    "LRANGE list 0 -1",
+    "SMEMBERS one",
+    "SCARD set",
+    "ZRANGE zset 0 -1 WITHSCORES",
+    "PEXPIRETIME hash",
+    "EXISTS gone",
+    "GET a",
+    "GET b",
+    "DBSIZE",
+];
+
+fn run(direct: &mut Direct, store: &Store, worker: &mut Worker, line: &str) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    let request: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+    direct.run(store, worker, &[request], &mut out);
+    assert!(!out.starts_with(b"-"), "{line}: {}", out.escape_ascii());
+    out.to_vec()
+}
+
+/// Collections of every type, changed in every way that writes a record of its own kind (feature 0), and a transaction (feature 1): committed, over two
+/// keys, with another database's keyspace map in it.
+fn write_features_0_and_1() -> Vec<u8> {
+    let store = Store::open(&options(), Clock::manual(NOW_MS), &Progress::default()).expect("a new pool");
+    let (mut direct, mut worker) = (Direct::new(Clock::manual(NOW_MS)), store.worker());
+    let expiry = format!("PEXPIREAT hash {FAR_MS}");
+    for line in [
+        "HSET hash a 1 b 2 c 3",
+        "HSET hash b 22",
+        "HDEL hash c",
+        expiry.as_str(),
+        "RPUSH list a b c d e f",
+        "LINSERT list AFTER c between",
+        "LPOP list",
+        "RPOP list",
+        "LREM list 1 d",
+        "LPUSH list front",
+        "LTRIM list 0 3",
+        "SADD one member other",
+        "SREM one other",
+        "SADD set 1 2 3 4 5",
+        "ZADD zset 1.5 a -inf b 3 c",
+        "ZINCRBY zset 2 a",
+        "ZREM zset c",
+        "SADD gone x",
+        "DEL gone",
+        "SELECT 1",
+        "SET other value",
+        "SELECT 0",
+        "MULTI",
+        "SET a 1",
+        "SET b 2",
+        "RENAME set moved",
+        "RENAME moved set",
+        "SWAPDB 1 2",
+        "EXEC",
+    ] {
+        run(&mut direct, &store, &mut worker, line);
+    }
+    let region = store.pool().region();
+    region.read(0, region.len()).expect("readable").to_vec()
+}
+
+#[test]
+fn a_pool_with_collections_and_transactions_is_read_with_all_that_is_in_it() {
+    let path = fixture("features-0-1.pool");
+    if std::env::var_os("FENCEPOST_WRITE_FIXTURES").is_some_and(|which| which == "features-0-1") {
+        std::fs::write(&path, write_features_0_and_1()).expect("written");
+    }
+    let image = std::fs::read(&path).expect("the fixture is in the repository");
+    let region = Region::from_image(&image, &RegionOptions::default()).expect("memory");
+    let pool = Pool::from_region(region, &path).expect("features 0 and 1 are known");
+    let check = check_pool(&pool);
+    assert!(check.damage.is_empty() && check.remarks.is_empty(), "{check:?}");
+    let store = Store::recover(pool, &options(), Clock::manual(NOW_MS), &Progress::default()).expect("recovers");
+    let (mut direct, mut worker) = (Direct::new(Clock::manual(NOW_MS)), store.worker());
+    let mut answers = String::new();
+    for question in QUESTIONS {
+        let answer = run(&mut direct, &store, &mut worker, question);
+        answers
+            .push_str(&format!("{question}: {}\n", String::from_utf8_lossy(&answer).replace("\r\n", " ").trim_end()));
+    }
+    run(&mut direct, &store, &mut worker, "SELECT 2");
+    answers.push_str(&String::from_utf8_lossy(&run(&mut direct, &store, &mut worker, "GET other")));
+    let expected = "HGETALL hash: *4 $1 a $1 1 $1 b $2 22\n\
+                    LRANGE list 0 -1: *4 $5 front $1 b $1 c $7 between\n\
+                    SMEMBERS one: *1 $6 member\n\
+                    SCARD set: :5\n\
+                    ZRANGE zset 0 -1 WITHSCORES: *4 $1 b $4 -inf $1 a $3 3.5\n\
+                    PEXPIRETIME hash: :10000000000000\n\
+                    EXISTS gone: :0\n\
+                    GET a: $1 1\n\
+                    GET b: $1 2\n\
+                    DBSIZE: :7\n\
+                    $5\r\nvalue\r\n";
+    assert_eq!(answers, expected);
 }

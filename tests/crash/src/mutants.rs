@@ -56,6 +56,15 @@ fn hunt(mutant: Mutant) -> Hunt {
     }
 }
 
+/// The workloads that a defect shows in, where it shows in few of them.
+fn theme(mutant: Mutant) -> Option<concurrent::Theme> {
+    match mutant {
+        Mutant::CleanedBeforeSettled | Mutant::LateCopyNotCounted => Some(concurrent::Theme::Cleaning),
+        Mutant::TransactionNotNoticed => Some(concurrent::Theme::Transactions),
+        _ => None,
+    }
+}
+
 /// Looks for one defect and prints the result: `caught by L1 after 120 crash states`, `survived 50000 crash states`. Says whether it was
 /// caught.
 ///
@@ -70,7 +79,7 @@ pub fn run_one(name: &str, seed: u64) -> Result<bool, String> {
     };
     let mut survived = Vec::new();
     for hunt in hunts {
-        match search(hunt, seed) {
+        match search(hunt, theme(chosen), seed) {
             Ok(tried) => survived.push(tried),
             Err(caught) => {
                 println!("caught {caught}");
@@ -86,7 +95,7 @@ pub fn run_one(name: &str, seed: u64) -> Result<bool, String> {
 ///
 /// # Errors
 /// What was found and after how much: `by L1 after 120 crash states`.
-fn search(hunt: Hunt, seed: u64) -> Result<String, String> {
+fn search(hunt: Hunt, theme: Option<concurrent::Theme>, seed: u64) -> Result<String, String> {
     match hunt {
         Hunt::Crashes | Hunt::Equivalent(_) => {
             let plan = Plan { stop_at_first: true, skim: true, threads: 1, at_most_states: STATES, ..Plan::gate(seed) };
@@ -101,7 +110,7 @@ fn search(hunt: Hunt, seed: u64) -> Result<String, String> {
             }
         }
         Hunt::Schedules => {
-            let budget = concurrent::Budget { schedules: SCHEDULES, ..concurrent::Budget::default() };
+            let budget = concurrent::Budget { schedules: SCHEDULES, theme, ..concurrent::Budget::default() };
             let outcome = concurrent::explore(seed, &budget);
             let tried = format!("{} schedules, {} crash states", outcome.schedules, outcome.states);
             if outcome.violations.is_empty() { Ok(tried) } else { Err(format!("by histories after {tried}")) }

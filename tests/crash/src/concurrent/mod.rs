@@ -27,6 +27,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+pub use workload::Theme;
 use workload::Workload;
 
 /// How much to explore.
@@ -40,11 +41,13 @@ pub struct Budget {
     pub states_per_schedule: u64,
     /// Ends after so many violations.
     pub violations: usize,
+    /// Only workloads about this.
+    pub theme: Option<Theme>,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { time: Duration::MAX, schedules: u64::MAX, states_per_schedule: 40, violations: 1 }
+        Self { time: Duration::MAX, schedules: u64::MAX, states_per_schedule: 40, violations: 1, theme: None }
     }
 }
 
@@ -138,7 +141,10 @@ pub fn explore(seed: u64, budget: &Budget) -> Outcome {
         && started.elapsed() < budget.time
         && outcome.violations.len() < budget.violations
     {
-        one(seeds.next(), None, budget, &shared, &mut outcome);
+        let seed = seeds.next();
+        if budget.theme.is_none_or(|theme| Workload::draw(seed, engine::keys()).theme == theme) {
+            one(seed, None, budget, &shared, &mut outcome);
+        }
     }
     outcome
 }
