@@ -207,7 +207,11 @@ impl Store {
             books.count_garbage(from, record.bytes());
             return;
         }
-        // Superseded while it was copied: both are in the pool, and nothing leads to either.
+        // Superseded while it was copied, or gone with its collection: both are in the pool, and nothing leads to either. The old one is counted as
+        // such before the victim is freed, which takes that back.
+        if let Ok((id, _)) = record.object_key() {
+            self.objects.dropping.settle(self.tools(), id);
+        }
         books.count_garbage(to, record.bytes());
         if record.kind == Kind::Element {
             counted.push(hash);

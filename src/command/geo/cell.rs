@@ -39,7 +39,7 @@ impl Place {
 
     /// The middle of the cell that a score means.
     pub fn of_score(score: f64) -> Self {
-        let bits = score as u64;
+        let bits = bits_of(score);
         let cell = Cell { longitude: gather(bits >> 1), latitude: gather(bits), steps: STEPS_MAX };
         let [west, east] = cell.longitudes();
         let [south, north] = cell.latitudes();
@@ -129,6 +129,14 @@ fn spread(number: u32) -> u64 {
     halves(bits, 1, 0x5555_5555_5555_5555)
 }
 
+/// The bits that a score is taken for. One that is no cell's (negative, or too large) comes out as Redis has it on x86-64, where such a conversion
+/// goes by way of a signed number: modulo 2^64 within its range, and the least signed number beyond.
+fn bits_of(score: f64) -> u64 {
+    const HALF: f64 = (1u64 << 63) as f64;
+    let signed = |score: f64| if (-HALF..HALF).contains(&score) { score as i64 } else { i64::MIN };
+    if score < HALF { signed(score) as u64 } else { signed(score - HALF) as u64 ^ 1 << 63 }
+}
+
 /// Takes back what [`spread`] does; bits at odd places are left out.
 fn gather(bits: u64) -> u32 {
     let halves = |bits: u64, shift: u32, mask: u64| (bits | bits >> shift) & mask;
@@ -150,6 +158,34 @@ mod tests {
             assert_eq!(spread(number), expected);
             assert_eq!(gather(expected), number);
             assert_eq!(gather(expected | expected << 1), number);
+        }
+    }
+
+    /// Scores that are no cell's, as a plain ZADD gives them; the hashes are what redis-server 7.0.15 answers.
+    #[test]
+    fn any_score_means_what_it_means_in_redis() {
+        let bits = [
+            (-1.0, u64::MAX),
+            (-0.5, 0),
+            (1e19, 10_000_000_000_000_000_000),
+            (1.9e19, 0),
+            (-1e300, 1 << 63),
+            (f64::INFINITY, 0),
+            (f64::NEG_INFINITY, 1 << 63),
+        ];
+        for (score, expected) in bits {
+            assert_eq!(bits_of(score), expected, "{score}");
+        }
+        let hashes = [
+            (-1.0, "bp05b5048p0"),
+            (-5.5, "bp05b5048p0"),
+            (1e19, "bp05b5048p0"),
+            (1.9e19, "00bh0hbj200"),
+            (f64::NEG_INFINITY, "00bh0hbj200"),
+            (4_503_599_627_370_496.0, "bp05b5048p0"),
+        ];
+        for (score, hash) in hashes {
+            assert_eq!(String::from_utf8_lossy(&Place::of_score(score).geohash()), hash, "{score}");
         }
     }
 

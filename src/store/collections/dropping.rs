@@ -68,11 +68,11 @@ impl Dropping {
             if self.len.load(Ordering::Acquire) == 0 {
                 return false;
             }
+            self.list_one();
             // It stays in the queue meanwhile: the cleaner must not think that it is all counted.
             let (object, slice) = {
                 let mut queue = self.lock();
-                let Some(dropped) = queue.last_mut() else { return false };
-                dropped.list();
+                let Some(dropped) = queue.iter_mut().find(|dropped| dropped.listed) else { continue };
                 let from = dropped.rest.len().saturating_sub(SLICE);
                 (dropped.object, dropped.rest.split_off(from))
             };
@@ -98,6 +98,22 @@ impl Dropping {
         }
     }
 
+    /// Lists the elements of a collection that is not listed yet, if there is one. Not under the lock, which a DEL may wait for: there may be millions.
+    fn list_one(&self) -> bool {
+        let unlisted = |dropped: &&mut Dropped| !dropped.listed;
+        let found = self.lock().iter_mut().find(unlisted).map(|dropped| (dropped.object, dropped.shared.clone()));
+        let Some((object, shared)) = found else { return false };
+        let rest = shared.map_or(Vec::new(), |shared| shared.read().unwrap_or_else(PoisonError::into_inner).addrs());
+        // Nobody else lists, and only who holds the cleaner takes out.
+        let mut queue = self.lock();
+        if let Some(dropped) =
+            queue.iter_mut().filter(|dropped| !dropped.listed).find(|dropped| dropped.object == object)
+        {
+            (dropped.rest, dropped.listed) = (rest, true);
+        }
+        true
+    }
+
     /// Counts all that is left of this object. For who holds the cleaner.
     pub fn settle(&self, tools: Tools<'_>, object: u64) {
         if self.len.load(Ordering::Acquire) > 0 {
@@ -111,10 +127,15 @@ impl Dropping {
     }
 
     fn settle_those(&self, tools: Tools<'_>, which: impl Fn(&Dropped) -> bool) {
-        for dropped in self.lock().iter_mut().filter(|dropped| which(dropped)) {
-            dropped.list();
-            retire(tools, &std::mem::take(&mut dropped.rest));
-        }
+        // Ends: nobody adds what is gone already faster than it is listed.
+        while self.list_one() {}
+        let rest: Vec<Vec<LogAddr>> = self
+            .lock()
+            .iter_mut()
+            .filter(|dropped| which(dropped))
+            .map(|dropped| std::mem::take(&mut dropped.rest))
+            .collect();
+        rest.iter().for_each(|rest| retire(tools, rest));
     }
 
     /// Forgets everything: all records are counted anew.
@@ -125,14 +146,6 @@ impl Dropping {
 }
 
 impl Dropped {
-    /// Lists the elements of a collection, once.
-    fn list(&mut self) {
-        if let (false, Some(shared)) = (self.listed, &self.shared) {
-            self.rest = shared.read().unwrap_or_else(PoisonError::into_inner).addrs();
-        }
-        self.listed = true;
-    }
-
     fn is_seen(&self) -> bool {
         self.shared.as_ref().is_some_and(|shared| Arc::strong_count(shared) > 1)
     }

@@ -4,7 +4,7 @@
 //! Dropping it without [`Edit::finish`] takes back what it staged.
 
 use super::{Collection, Element, SharedCollection, Tools, View, with_element_key};
-use crate::base::sync::RwLock;
+use crate::base::sync::{PoisonError, RwLock};
 use crate::log::{BatchMark, Kind, NewRecord, Object, ObjectType, Record, Writer};
 use crate::pool::Urgency;
 use crate::store::txn::Txn;
@@ -153,9 +153,11 @@ impl<'a> Txn<'a> {
                 apply(&mut collection);
                 objects.collections.set(change.id, share(*collection), self.guard);
             } else if let Some(shared) = change.shared {
-                apply(&mut shared.write().unwrap_or_else(std::sync::PoisonError::into_inner));
+                let mut collection = shared.write().unwrap_or_else(PoisonError::into_inner);
+                apply(&mut collection);
+                // Before the lock is let go: what the cleaner does not find here any more it finds there.
+                objects.dropping.drop_elements(tools, change.id, cut);
             }
-            objects.dropping.drop_elements(tools, change.id, cut);
             if let Some(name) = change.name {
                 self.store.changes.tell(
                     change.db,
