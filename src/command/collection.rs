@@ -29,28 +29,19 @@ impl<'a> Ctx<'a> {
     }
 }
 
-/// The arguments of HSCAN, SSCAN and ZSCAN behind the key.
+/// The options of HSCAN, SSCAN and ZSCAN.
 #[derive(Debug, Clone, Copy)]
-pub struct ScanOptions<'r> {
-    cursor: u64,
+struct ScanOptions<'r> {
     pattern: Option<&'r [u8]>,
     count: usize,
-    /// NOVALUES.
-    pub no_values: bool,
-    /// What is returned of each element: its name, or two parts.
-    parts: usize,
+    no_values: bool,
 }
 
 impl<'r> ScanOptions<'r> {
-    /// Reads `cursor [MATCH pattern] [COUNT count] [NOVALUES]`; `values` says whether elements have a second part (a value, a score), which
-    /// NOVALUES leaves out.
-    ///
-    /// # Errors
-    /// `ERR invalid cursor`, `ERR syntax error`, `ERR value is not an integer or out of range`.
-    pub fn parse(args: Args<'r>, values: bool) -> Result<Self, CommandError> {
-        let cursor = cursor_arg(args.at(0)).ok_or(CommandError::fixed("ERR invalid cursor"))?;
-        let mut options = Self { cursor, pattern: None, count: 10, no_values: false, parts: 1 + usize::from(values) };
-        let mut at = 1;
+    /// Reads `[MATCH pattern] [COUNT count] [NOVALUES]`; `values` says whether elements have a second part, which NOVALUES leaves out.
+    fn parse(args: Args<'r>, values: bool) -> Result<Self, CommandError> {
+        let mut options = Self { pattern: None, count: 10, no_values: false };
+        let mut at = 0;
         // Ends: `at` grows each turn.
         while at < args.len() {
             match (args.at(at), args.get(at + 1)) {
@@ -73,39 +64,47 @@ impl<'r> ScanOptions<'r> {
         }
         Ok(options)
     }
-
-    /// One step through a hash, set or sorted set: calls `emit` for the elements of this step that match and returns the next cursor, 0 at the end.
-    ///
-    /// The cursor is a place among the members, and counts down; a member that is there throughout a whole scan is met at least once.
-    /// Small collections are returned whole, as by Redis.
-    pub fn step<'g>(&self, view: &View<'g>, mut emit: impl FnMut(Element<'g>)) -> u64 {
-        /// Members up to which a collection is returned whole: about what Redis keeps packed.
-        const WHOLE: usize = 128;
-        let len = view.len();
-        let end = if self.cursor == 0 { len } else { usize::try_from(self.cursor).unwrap_or(len).min(len) };
-        let count = if len <= WHOLE { len } else { self.count };
-        let matches = |element: &Element<'_>| self.pattern.is_none_or(|pattern| glob::matches(pattern, element.name()));
-        view.members_below(end).take(count).filter(matches).for_each(&mut emit);
-        end.saturating_sub(count) as u64
-    }
 }
 
-impl ScanOptions<'_> {
-    /// Takes a step and replies: the next cursor and what `write` gives of each element, which must be as many parts for each.
-    pub fn reply<'g>(
-        &self,
-        ctx: &mut Ctx<'_>,
-        view: Option<&View<'g>>,
-        mut write: impl FnMut(&mut ReplyWriter<'_>, Element<'g>),
-    ) {
-        let mut elements = Vec::new();
-        let next = view.map_or(0, |view| self.step(view, |element| elements.push(element)));
+/// HSCAN, SSCAN and ZSCAN: `key cursor [options]`. `second` writes what an element has besides its name, if it has that.
+///
+/// The cursor is a place among the members, and counts down to 0; a member that is there throughout a whole scan is met at least once. Small
+/// collections are returned whole, as by Redis. As there, the options of a scan of an absent key are not looked at.
+///
+/// # Errors
+/// `ERR invalid cursor`, `ERR syntax error`, `ERR value is not an integer or out of range`, `WRONGTYPE`.
+pub fn scan(
+    ctx: &mut Ctx<'_>,
+    args: Args<'_>,
+    kind: ObjectType,
+    second: Option<fn(&mut ReplyWriter<'_>, Element<'_>)>,
+) -> Result<(), CommandError> {
+    /// Members up to which a collection is returned whole: about what Redis keeps packed.
+    const WHOLE: usize = 128;
+    let cursor = cursor_arg(args.at(2)).ok_or(CommandError::fixed("ERR invalid cursor"))?;
+    let Some(view) = ctx.view(args.at(1), kind)? else {
         ctx.reply.array_header(2);
-        ctx.reply.bulk_display(next);
-        let parts = if self.parts == 2 && !self.no_values { 2 } else { 1 };
-        ctx.reply.array_header(elements.len() * parts);
-        elements.into_iter().for_each(|element| write(&mut ctx.reply, element));
+        ctx.reply.bulk(b"0");
+        ctx.reply.array_header(0);
+        return Ok(());
+    };
+    let options = ScanOptions::parse(args.from(3), second.is_some())?;
+    let len = view.len();
+    let end = if cursor == 0 { len } else { usize::try_from(cursor).unwrap_or(len).min(len) };
+    let count = if len <= WHOLE { len } else { options.count };
+    let matches = |element: &Element<'_>| options.pattern.is_none_or(|pattern| glob::matches(pattern, element.name()));
+    let found: Vec<Element<'_>> = view.members_below(end).take(count).filter(matches).collect();
+    let second = second.filter(|_| !options.no_values);
+    ctx.reply.array_header(2);
+    ctx.reply.bulk_display(end.saturating_sub(count));
+    ctx.reply.array_header(found.len() * (1 + usize::from(second.is_some())));
+    for element in found {
+        ctx.reply.bulk(element.name());
+        if let Some(second) = second {
+            second(&mut ctx.reply, element);
+        }
     }
+    Ok(())
 }
 
 /// The count of HRANDFIELD, SRANDMEMBER and ZRANDMEMBER: so many different ones, or, if negative, so many of which some may be the same.

@@ -1,6 +1,6 @@
 //! Commands that read a hash.
 
-use crate::command::collection::{Random, ScanOptions, random_count};
+use crate::command::collection::{Random, random_count, scan};
 use crate::command::parse::is_word;
 use crate::command::{CommandError, Ctx};
 use crate::log::ObjectType;
@@ -123,13 +123,5 @@ pub fn hrandfield(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError>
 
 /// `HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]`
 pub fn hscan(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let options = ScanOptions::parse(args.from(2), true)?;
-    let view = view(ctx, args)?;
-    options.reply(ctx, view.as_ref(), |reply, field| {
-        reply.bulk(field.name());
-        if !options.no_values {
-            reply.bulk(field.value());
-        }
-    });
-    Ok(())
+    scan(ctx, args, ObjectType::Hash, Some(|reply, field| reply.bulk(field.value())))
 }

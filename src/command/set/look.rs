@@ -1,6 +1,6 @@
 //! Commands that read one set.
 
-use crate::command::collection::{Random, ScanOptions, random_count};
+use crate::command::collection::{Random, random_count, scan};
 use crate::command::{CommandError, Ctx};
 use crate::log::ObjectType;
 use crate::protocol::Args;
@@ -68,8 +68,5 @@ pub fn srandmember(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError
 
 /// `SSCAN key cursor [MATCH pattern] [COUNT count]`
 pub fn sscan(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let options = ScanOptions::parse(args.from(2), false)?;
-    let view = view(ctx, args)?;
-    options.reply(ctx, view.as_ref(), |reply, member| reply.bulk(member.name()));
-    Ok(())
+    scan(ctx, args, ObjectType::Set, None)
 }

@@ -2,7 +2,7 @@
 
 use super::interval::Interval;
 use super::pairs;
-use crate::command::collection::{Random, ScanOptions, random_count};
+use crate::command::collection::{Random, random_count, scan};
 use crate::command::parse::{integer_arg, is_word};
 use crate::command::{CommandError, Ctx};
 use crate::log::ObjectType;
@@ -131,13 +131,5 @@ pub fn zrandmember(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError
 
 /// `ZSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]`
 pub fn zscan(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let options = ScanOptions::parse(args.from(2), true)?;
-    let view = view(ctx, args)?;
-    options.reply(ctx, view.as_ref(), |reply, element| {
-        reply.bulk(element.name());
-        if !options.no_values {
-            reply.bulk_double(element.score());
-        }
-    });
-    Ok(())
+    scan(ctx, args, ObjectType::SortedSet, Some(|reply, member| reply.bulk_double(member.score())))
 }

@@ -86,11 +86,14 @@ pub fn remove_ranks<'a>(
         }
         return set.finish();
     }
-    let kept = view.iter_from(0).take(ranks.start).chain(view.iter_from(ranks.end));
-    let kept: Vec<Element<'a>> = kept.collect();
+    let (Some(first), Some(last)) = (view.nth(ranks.start), view.nth(ranks.end - 1)) else { return Ok(()) };
+    let place = |element: &Element<'a>| (element.score(), element.name());
+    let is_kept = |element: &Element<'a>| place(element) < place(&first) || place(element) > place(&last);
+    // In the order of the places that a scan counts down: so none that stays moves to where a scan has been.
+    let kept: Vec<Element<'a>> = view.members_below(len).filter(is_kept).collect();
     drop(view);
     let mut set = txn.edit_new(key, ObjectType::SortedSet, expire_at);
-    for element in kept {
+    for element in kept.into_iter().rev() {
         set.add(element.name(), element.value())?;
     }
     set.finish()

@@ -285,3 +285,46 @@ fn a_scan_meets_every_member_of_a_large_set() {
     assert_eq!(client.run("ZRANDMEMBER none 5"), Reply::Array(vec![]));
     assert_eq!(client.run("ZRANDMEMBER none"), NIL);
 }
+
+/// Removing most members writes the others as a new set; a scan under way must still meet each that stays.
+#[test]
+fn a_scan_goes_on_while_most_members_are_removed() {
+    let mut client = TestClient::new();
+    for number in 0..400 {
+        // Places and ranks are in opposite orders.
+        client.run(&format!("ZADD z {} m{number}", 400 - number));
+    }
+    let (mut cursor, mut seen) = ("0".to_owned(), std::collections::HashSet::new());
+    loop {
+        let Reply::Array(parts) = client.run(&format!("ZSCAN z {cursor} COUNT 30 NOVALUES")) else {
+            panic!("an array")
+        };
+        let [Reply::Bulk(next), Reply::Array(found)] = &parts[..] else { panic!("two parts: {parts:?}") };
+        seen.extend(found.iter().map(|member| format!("{member:?}")));
+        cursor = String::from_utf8(next.clone()).expect("a number");
+        if cursor == "100" {
+            assert_eq!(client.run("ZREMRANGEBYRANK z 0 209"), Reply::Integer(210));
+        }
+        if cursor == "0" {
+            break;
+        }
+    }
+    let Reply::Array(left) = client.run("ZRANGE z 0 -1") else { panic!("an array") };
+    assert_eq!(left.len(), 190);
+    assert!(left.iter().all(|member| seen.contains(&format!("{member:?}"))));
+}
+
+#[test]
+fn the_options_of_a_scan_of_nothing_are_not_looked_at() {
+    let mut client = TestClient::new();
+    let nothing = Reply::Array(vec![Reply::bulk("0"), Reply::Array(Vec::new())]);
+    for verb in ["HSCAN", "SSCAN", "ZSCAN"] {
+        assert_eq!(client.run(&format!("{verb} none 0 WHATEVER")), nothing);
+        assert_eq!(client.run(&format!("{verb} none x")), Reply::error("ERR invalid cursor"));
+    }
+    client.run("SET text x");
+    assert_eq!(
+        client.run("ZSCAN text 0 WHATEVER"),
+        Reply::error("WRONGTYPE Operation against a key holding the wrong kind of value")
+    );
+}
