@@ -125,6 +125,9 @@ pub struct ServeArgs {
     /// What to keep the data in: the pool's file, or memory only, for comparison [default: auto].
     #[arg(long, value_name = "auto|dram")]
     medium: Option<String>,
+    /// On an ordinary disk, when writes are synced to it: before each reply, every second, or by the system alone [default: everysec].
+    #[arg(long, value_name = "always|everysec|no", visible_alias = "appendfsync")]
+    fsync: Option<String>,
     /// Make memory as slow as the described one.
     #[arg(long, value_name = "SPEC")]
     emulate_latency: Option<String>,
@@ -175,6 +178,7 @@ impl ServeArgs {
             ("pool-max-size", self.pool_max_size.clone()),
             ("pool-damage", self.pool_damage.clone()),
             ("medium", self.medium.clone()),
+            ("appendfsync", self.fsync.clone()),
             ("emulate-latency", self.emulate_latency.clone()),
             ("workers", self.workers.clone()),
             ("databases", self.databases.clone()),

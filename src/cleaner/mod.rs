@@ -149,7 +149,10 @@ impl Cleaner {
             return false;
         }
         let ids: Vec<SegmentId> = emptied.iter().map(|emptied| emptied.id).collect();
-        pool.release_segments(&ids);
+        if pool.release_segments(&ids).is_err() {
+            // The disk has failed, and no more writes are taken: nobody needs them.
+            return false;
+        }
         owner.released(&ids);
         // Only now is nothing of them in the pool, whatever a crash leaves.
         emptied.iter().flat_map(|emptied| &emptied.counted).for_each(|&hash| stale.take(hash));

@@ -19,6 +19,10 @@ impl CommandError {
         Self(Cow::Borrowed("WRONGTYPE Operation against a key holding the wrong kind of value"));
     /// `OOM ...`
     pub const OUT_OF_SPACE: Self = Self(Cow::Borrowed("OOM command not allowed when used memory > 'maxmemory'."));
+    /// `MISCONF ...`, the error of a server whose disk has failed.
+    pub const NOT_SYNCED: Self = Self(Cow::Borrowed(
+        "MISCONF Errors writing to the AOF file: the pool file could not be synced, see the server's log; no more writes are taken until a restart",
+    ));
     /// `ERR no such key`
     pub const NO_SUCH_KEY: Self = Self(Cow::Borrowed("ERR no such key"));
 

@@ -64,10 +64,11 @@ pub fn execute_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) 
     ran
 }
 
-/// Whether nothing asks for a look at each command: authentication, modes of the session, keyspace events, recovery, MULTI, CLIENT PAUSE and REPLY,
+/// Whether nothing asks for a look at each command: authentication, modes of the session, keyspace events, recovery, a disk that failed, MULTI, CLIENT PAUSE and REPLY,
 /// a slow log of very short times.
 fn may_run_together(ctx: &Ctx<'_>) -> bool {
     ctx.session.authenticated
+        && !ctx.store.has_failed_to_sync()
         && ctx.session.modes == Modes::empty()
         && ctx.shared.settings.events().is_empty()
         && !ctx.loading

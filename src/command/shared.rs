@@ -242,6 +242,7 @@ impl Shared {
     /// Has `store` tell what the settings ask for. To be called when they have changed, and for a store that has just been opened.
     pub fn follow_settings(&self, store: &Store) {
         self.settings.apply_tracking(store);
+        store.set_fsync(self.settings.fsync());
         self.expiry_events.follow_settings(store);
         self.tracking.follow(store);
     }

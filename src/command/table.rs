@@ -11,6 +11,7 @@ use super::context::RoomWaits;
 use super::server::slowlog;
 use super::{After, CommandError, CommandSpec, Ctx, Flags, Modes, PauseScope, pubsub, tracking, transaction};
 use crate::protocol::Args;
+use crate::store::Fsync;
 use std::time::Instant;
 
 /// The tables of all families.
@@ -323,6 +324,8 @@ fn admit(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Found, CommandError> {
         pubsub::refusal(&found.full_name())
     } else if ctx.loading && !flags.contains(Flags::LOADING) {
         CommandError::fixed("LOADING Redis is loading the dataset in memory")
+    } else if ctx.store.has_failed_to_sync() && is_refused_unsynced(ctx, flags) {
+        CommandError::NOT_SYNCED
     } else if transaction::forbids(ctx, &found, args) {
         CommandError::fixed("ERR Command not allowed inside a transaction")
     } else if flags.contains(Flags::DENYOOM) && !ctx.has_room() {
@@ -332,6 +335,13 @@ fn admit(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Found, CommandError> {
     };
     ctx.stats.command(found.id).rejected.add(1);
     Err(refusal)
+}
+
+/// Whether a command of these flags is refused once a sync has failed: writes are, and where each reply has to speak of what is on the disk, so are
+/// reads.
+#[cold]
+fn is_refused_unsynced(ctx: &Ctx<'_>, flags: Flags) -> bool {
+    flags.contains(Flags::WRITE) || flags.contains(Flags::READONLY) && ctx.store.fsync() == Fsync::Always
 }
 
 /// Whether CLIENT PAUSE holds the command back.

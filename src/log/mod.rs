@@ -7,6 +7,7 @@
 
 mod atom;
 mod batch;
+mod cut;
 pub mod format;
 mod reader;
 mod record;
@@ -14,6 +15,7 @@ mod writer;
 
 pub use atom::{Atom, AtomId};
 pub use batch::{BatchBuilder, BatchMark};
+pub use cut::go_by_last_sync;
 pub use reader::{SegmentFault, SegmentScan, batch_at, record_at, scan_batches, scan_segment, try_record_at};
 pub use record::{Kind, LABEL_STEP, NewRecord, Object, ObjectType, Record, RecordError, chunk_mark, is_whole};
 pub use writer::{AppendError, Writer};

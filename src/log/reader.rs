@@ -97,8 +97,11 @@ fn scan_as_read<'p>(
     let mut header_fault = None;
     let (incarnation, sealed_end) = match pool.segment_header(id) {
         Ok(SegmentHeader::Free { incarnation }) => match pool.region().read(start + SEGMENT_HEADER_BYTES, LINE_BYTES) {
-            // A segment is durably open before anything is appended: the header is older than its log.
-            Ok(line) if begins_a_log(line, segment_seed(pool.uuid(), id, incarnation.wrapping_add(1))) => {
+            // A segment is durably open before anything is appended: the header is older than its log. Not so behind a cut.
+            Ok(line)
+                if pool.cut_in_force().is_none()
+                    && begins_a_log(line, segment_seed(pool.uuid(), id, incarnation.wrapping_add(1))) =>
+            {
                 return damaged(SegmentFault::Header);
             }
             Ok(_) => return SegmentScan::default(),
@@ -111,6 +114,7 @@ fn scan_as_read<'p>(
             header_fault = Some((start..start + SEGMENT_HEADER_BYTES, SegmentFault::Seal));
             (incarnation, None)
         }
+        Ok(SegmentHeader::BehindCut { .. }) => return SegmentScan::default(),
         Ok(SegmentHeader::Damaged) => return damaged(SegmentFault::Header),
         Err(fault) => return damaged(SegmentFault::Media(fault)),
     };

@@ -4,7 +4,8 @@ use super::format::{BATCH_HEADER_BYTES, batch_seed};
 use super::{BatchBuilder, Kind, Record};
 use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
-use crate::pool::{Flow, OpenSegment, Pool, PoolFull, Urgency};
+use crate::pool::{Appender, Flow, OpenSegment, Pool, PoolFull, Urgency};
+use std::sync::Arc;
 
 /// Why a batch was not appended. Nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +34,8 @@ pub struct Writer {
     pub(super) held_back: u64,
     /// Segments that come next.
     spare: Vec<OpenSegment>,
+    /// What keeps a sync's cut from falling into a batch, in a pool on a file.
+    appender: Option<Arc<Appender>>,
 }
 
 impl Writer {
@@ -54,6 +57,10 @@ impl Writer {
     /// Appends `batch`, for which there is room, and makes it durable.
     #[inline]
     pub(super) fn append(&mut self, pool: &Pool, batch: &mut BatchBuilder, urgency: Urgency) -> u64 {
+        if pool.needs_sync() && self.appender.is_none() {
+            self.appender = pool.appender();
+        }
+        let _appending = self.appender.as_deref().and_then(|appender| pool.append_as(appender));
         let segment = self.open.as_mut().expect("an open segment, which has room");
         let bytes = batch.bytes() as u64;
         let image = batch.seal(batch_seed(segment.seed, segment.end));
@@ -86,6 +93,7 @@ impl Writer {
 
     #[cold]
     fn find_room(&mut self, pool: &Pool, bytes: u64, urgency: Urgency) -> Result<(), AppendError> {
+        pool.make_room_in_mark();
         if bytes > pool.max_batch_bytes() {
             return Err(AppendError::TooLarge { bytes, limit: pool.max_batch_bytes() });
         }
@@ -138,6 +146,7 @@ impl Writer {
             }
             room -= bytes;
         }
+        pool.make_room_in_mark();
         while self.spare.iter().filter(may_use).count() < fresh {
             self.spare.push(pool.open_segment(urgency)?);
         }

@@ -19,6 +19,7 @@ use pmem_emulation::Hook;
 
 use super::error::RegionError;
 use super::medium;
+use crate::base::mutant::{self, Mutant};
 
 /// How often a creator may find that its file was renamed or removed under it before it gives up.
 const CREATE_ATTEMPTS: u32 = 16;
@@ -156,7 +157,10 @@ impl PoolFile {
 
     /// Syncs the file, then gives it its name. The name is durable after [`sync_directory`](Self::sync_directory).
     pub(super) fn publish(&self) -> Result<(), RegionError> {
-        let synced = self.asked.before("fsync").and_then(|()| self.file.sync_all());
+        let synced = match mutant::active(Mutant::NewPoolNotSynced) {
+            false => self.asked.before("fsync").and_then(|()| self.file.sync_all()),
+            true => Ok(()),
+        };
         synced.map_err(|source| RegionError::io(&self.path, "sync the new pool", source))?;
         let rename = || rename_without_replacing(&unpublished(&self.path), &self.path);
         self.asked.before("rename").and_then(|()| rename()).map_err(|source| match source.kind() {
@@ -167,6 +171,9 @@ impl PoolFile {
 
     /// Makes the pool's name durable.
     pub(super) fn sync_directory(&self) -> Result<(), RegionError> {
+        if mutant::active(Mutant::DirectoryNotSynced) {
+            return Ok(());
+        }
         self.asked
             .before("open directory")
             .and_then(|()| File::open(directory_of(&self.path)))

@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// What holds the bytes of a region.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +70,21 @@ impl Granularity {
             Self::None => "none",
         }
     }
+}
+
+/// The 16 bytes that name this boot of the operating system; zeros where it does not tell. It is read once: a process does not live through
+/// a boot.
+pub(super) fn boot_id() -> [u8; 16] {
+    static BOOT_ID: OnceLock<[u8; 16]> = OnceLock::new();
+    *BOOT_ID.get_or_init(|| {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let mut id = [0; 16];
+        let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
+        for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = (pair[0] << 4 | pair[1]) as u8;
+        }
+        id
+    })
 }
 
 /// Whether `file` lies in memory: tmpfs, ramfs or hugetlbfs.

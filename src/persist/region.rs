@@ -49,6 +49,10 @@ pub struct RegionOptions {
     /// Address space to set aside, so that the region can [`grow`](Region::grow) to so many bytes; less where the system refuses so much, and
     /// the region's length at least. Costs no memory.
     pub reserve_bytes: u64,
+    /// What a region without a file says that it lies on: for tests of what is done for a medium. What is durable then is the hook's affair.
+    pub acts_as: Option<Medium>,
+    /// The boot of the operating system that the region is mapped under; `None` asks the system.
+    pub boot_id: Option<[u8; 16]>,
 }
 
 impl fmt::Debug for RegionOptions {
@@ -58,7 +62,8 @@ impl fmt::Debug for RegionOptions {
             .field("flush", &self.flush)
             .field("nt_threshold_bytes", &self.nt_threshold_bytes)
             .field("reserve_bytes", &self.reserve_bytes)
-            .finish()
+            .field("acts_as", &self.acts_as)
+            .finish_non_exhaustive()
     }
 }
 
@@ -77,6 +82,7 @@ pub struct Region {
     pub(super) writable: bool,
     medium: Medium,
     granularity: Granularity,
+    boot_id: [u8; 16],
     mapping: Mapping,
     file: Option<PoolFile>,
     /// Whether the file still bears its temporary name.
@@ -185,8 +191,9 @@ impl Region {
         debug_assert!(image.len() <= mapping.len());
         // SAFETY: the image is no longer than the mapping, which is new, so nobody else has it.
         unsafe { ptr::copy_nonoverlapping(image.as_ptr(), mapping.base().as_ptr(), image.len()) };
-        let instruction = choose_instruction(options.flush, Medium::Dram)?;
-        Ok(Self::assemble(mapping, None, Medium::Dram, instruction, true, options))
+        let medium = options.acts_as.unwrap_or(Medium::Dram);
+        let instruction = choose_instruction(options.flush, medium)?;
+        Ok(Self::assemble(mapping, None, medium, instruction, true, options))
     }
 
     fn of_file(
@@ -241,6 +248,7 @@ impl Region {
                 Medium::Tmpfs => Granularity::Emulated,
                 Medium::Dram => Granularity::None,
             },
+            boot_id: options.boot_id.unwrap_or_else(medium::boot_id),
             mapping,
             file,
             unpublished: AtomicBool::new(false),
@@ -288,6 +296,11 @@ impl Region {
     /// The smallest piece that becomes durable on its own.
     pub fn granularity(&self) -> Granularity {
         self.granularity
+    }
+
+    /// The boot of the operating system under which it is mapped: 16 bytes, zeros where the system does not tell.
+    pub fn boot_id(&self) -> [u8; 16] {
+        self.boot_id
     }
 
     /// The flush instruction in use: `clwb`, `clflushopt`, `clflush` or `none`.
@@ -339,28 +352,8 @@ impl Region {
 
     pub(super) fn raw_sync(&self) -> io::Result<()> {
         match &self.file {
-            Some(file) if self.writable && self.medium == Medium::File => {
-                self.mapping.sync(0, self.mapping.len())?;
-                file.file().sync_data()
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// As [`sync`](Self::sync), of `at..at + len` only. A hook is not told.
-    ///
-    /// # Errors
-    /// As [`sync`](Self::sync).
-    ///
-    /// # Panics
-    /// When the range is not inside the region.
-    #[track_caller]
-    pub fn sync_range(&self, at: u64, len: u64) -> io::Result<()> {
-        self.check_range(at, len);
-        match &self.file {
-            Some(file) if self.writable && self.medium == Medium::File && len > 0 => {
-                file.asked().before("msync").and_then(|()| self.mapping.sync(at as usize, len as usize))
-            }
+            // Pages that were dirtied through the mapping are the file's, and Linux writes them too: an msync would only wait for the disk twice.
+            Some(file) if self.writable && self.medium == Medium::File => file.file().sync_data(),
             _ => Ok(()),
         }
     }

@@ -1,18 +1,19 @@
 //! Making a pool and opening one.
 
 use super::demand::Demand;
+use super::epochs::Epochs;
 use super::flow::Flows;
-use super::format::{MAX_DATABASES, SEGMENT_BYTES_RANGE, SUPERBLOCK_BYTES, Superblock};
+use super::format::{MAX_DATABASES, SEGMENT_BYTES_RANGE, Superblock};
 use super::grow::{MAX_POOL_BYTES, write_free_headers};
 use super::segments::Segments;
 use super::superblock::{mend_pair, read_pair, write_copy};
+use super::sync_mark::LEAST_DATA_OFFSET;
 use super::{Pool, PoolError};
 use crate::base::mutant::{self, Mutant};
 use crate::base::sync::Mutex;
 use crate::persist::{Region, RegionOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 /// Which pool, and how large when it is made.
 #[derive(Clone)]
@@ -31,23 +32,6 @@ pub struct PoolOptions {
     pub now_ms: u64,
     /// How the region is mapped and flushed.
     pub region: RegionOptions,
-}
-
-/// The 16 bytes that name this boot of the operating system; zeros where it does not tell. It is read once: a process does not live through
-/// a boot.
-pub(super) fn boot_id() -> [u8; 16] {
-    static BOOT_ID: OnceLock<[u8; 16]> = OnceLock::new();
-    *BOOT_ID.get_or_init(read_boot_id)
-}
-
-fn read_boot_id() -> [u8; 16] {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let mut id = [0; 16];
-    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
-    for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = (pair[0] << 4 | pair[1]) as u8;
-    }
-    id
 }
 
 fn random_bytes() -> Result<[u8; 32], PoolError> {
@@ -80,7 +64,7 @@ impl PoolOptions {
             return Err(fault("the largest is 16 TiB"));
         }
         // Segments of 2 MiB and more start on a huge page of the mapping.
-        let data_offset = segment_bytes.clamp(2 * SUPERBLOCK_BYTES as u64, 2 << 20);
+        let data_offset = segment_bytes.clamp(LEAST_DATA_OFFSET, 2 << 20);
         let segment_count = self.bytes.saturating_sub(data_offset) / segment_bytes;
         if segment_count < 4 {
             return Err(fault("it has no room for four segments; the smallest pool with default segments is 2mb"));
@@ -96,7 +80,8 @@ impl PoolOptions {
             segment_bytes,
             segment_count,
             stripe_count: self.stripes,
-            boot_id: boot_id(),
+            // Set by the first opening.
+            boot_id: [0; 16],
             clean: true,
             next_keyspace: MAX_DATABASES as u32 + 1,
             clock_floor_ms: 0,
@@ -209,6 +194,7 @@ impl Pool {
 
     fn assemble(region: Region, superblock: Superblock) -> Pool {
         let segments = Segments::load(&region, &superblock);
+        let epochs = Epochs::new(&region, superblock.data_offset);
         Pool {
             region,
             uuid: superblock.uuid,
@@ -221,6 +207,8 @@ impl Pool {
             flows: Flows::default(),
             growing: Mutex::new(()),
             demand: Demand::default(),
+            epochs,
+            cut: Mutex::default(),
         }
     }
 }

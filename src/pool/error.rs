@@ -66,8 +66,8 @@ pub enum PoolError {
         why: &'static str,
     },
     /// The pool was to grow, and the headers of its new segments could not be synced to the disk. It goes on as it is.
-    #[error("syncing the new end of the pool failed: {0}")]
-    NotSynced(#[source] std::io::Error),
+    #[error(transparent)]
+    NotSynced(super::SyncFailed),
     /// The system gave no randomness.
     #[error("reading randomness for the pool's identity failed: {0}")]
     Randomness(#[source] std::io::Error),

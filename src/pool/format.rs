@@ -36,7 +36,11 @@
 //! |--:|--:|---|
 //! | 0 | 8 | state word: incarnation (low 32 bits, odd: in use, even: free) and check (high 32 bits) |
 //! | 8 | 8 | seal word: end of the sealed log in 64-byte lines, 0 while open (low 32 bits), and check (high 32 bits) |
-//! | 16 | 48 | reserved, 0 |
+//! | 16 | 8 | low half of the sync epoch in which it was opened (low 32 bits), and check (high 32 bits); only in pools on a file |
+//! | 24 | 8 | high half of it, and check |
+//! | 32 | 32 | reserved, 0 |
+//!
+//! Between the superblock copies and segment 0 lie the slots of sync marks, see [`super::sync_mark`]; zeros in pools that are on no file.
 //!
 //! The checks are CRC32C over pool UUID, segment number, word number, incarnation and, for the seal, the end; so a word of
 //! another segment, another pool or a former life never passes.
@@ -56,8 +60,9 @@ pub const MAGIC: [u8; 8] = *b"FENCPOOL";
 /// The format that this release writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// The incompatible features that this release knows; it says so in every pool that it opens. Bit 0: collections; bit 1: atoms of several batches.
-pub const FEATURES: u32 = 0b11;
+/// The incompatible features that this release knows; it says so in every pool that it opens. Bit 0: collections; bit 1: atoms of several batches;
+/// bit 3: sync marks.
+pub const FEATURES: u32 = 0b1011;
 /// The most logical databases a pool can map.
 pub const MAX_DATABASES: usize = 512;
 /// The smallest and largest segment sizes, in bytes. The small end is for tests.
@@ -331,6 +336,18 @@ pub fn decode_seal_word(uuid: &[u8; 16], segment: SegmentId, incarnation: u32, w
     let end_lines = word as u32;
     let holds = seal_word(uuid, segment, incarnation, end_lines) == word || mutant::active(Mutant::HeaderUnchecked);
     holds.then_some(end_lines)
+}
+
+/// The two words of the sync epoch in which a segment was opened.
+pub fn epoch_words(uuid: &[u8; 16], segment: SegmentId, incarnation: u32, epoch: u64) -> [u64; 2] {
+    let seed = segment_seed(uuid, segment, incarnation);
+    [checked_word(seed, 2, epoch as u32), checked_word(seed, 3, (epoch >> 32) as u32)]
+}
+
+/// The sync epoch that two words say; `None` when they are of no epoch of this life.
+pub fn decode_epoch_words(uuid: &[u8; 16], segment: SegmentId, incarnation: u32, words: [u64; 2]) -> Option<u64> {
+    let epoch = u64::from(words[0] as u32) | u64::from(words[1] as u32) << 32;
+    (epoch_words(uuid, segment, incarnation, epoch) == words).then_some(epoch)
 }
 
 /// Whether a segment of this incarnation holds records.

@@ -16,7 +16,7 @@ use super::{Pool, PoolError};
 use crate::base::SegmentId;
 use crate::base::mutant::{self, Mutant};
 use crate::base::sync::PoisonError;
-use crate::persist::{Medium, Region};
+use crate::persist::Region;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -118,11 +118,8 @@ impl Pool {
     fn write_new_headers(&self, grown: &Superblock, former: u32) -> Result<(), PoolError> {
         write_free_headers(&self.region, grown, former..grown.segment_count);
         self.region.fence();
-        if self.region.medium() == Medium::File {
-            let start = self.segment_offset(SegmentId(former));
-            self.region.sync_range(start, grown.pool_bytes - start).map_err(PoolError::NotSynced)?;
-        }
-        Ok(())
+        self.touch();
+        self.sync().map(|_| ()).map_err(PoolError::NotSynced)
     }
 
     fn record_growth(&self, grown: &Superblock) {

@@ -8,7 +8,9 @@
 #![forbid(unsafe_code)]
 
 mod create;
+mod cut;
 mod demand;
+mod epochs;
 mod error;
 mod flow;
 pub mod format;
@@ -16,12 +18,16 @@ mod grow;
 mod segments;
 mod states;
 mod superblock;
+mod sync_mark;
 
 pub use create::PoolOptions;
+pub use cut::Cut;
+pub use epochs::{Appender, SyncFailed};
 pub use error::{PoolError, PoolFull};
 pub use flow::{Flow, FlowTotals};
 pub use grow::MAX_POOL_BYTES;
 pub use segments::{OpenSegment, Phase, SegmentHeader, SegmentUse, Urgency};
+pub use sync_mark::{LogEnd, SyncMark};
 
 use crate::base::SegmentId;
 use crate::base::sync::Mutex;
@@ -42,6 +48,10 @@ pub struct Pool {
     /// Held by who makes the pool larger.
     growing: Mutex<()>,
     demand: demand::Demand,
+    /// Where a sync is needed for what a fence does elsewhere.
+    epochs: Option<epochs::Epochs>,
+    /// What recovery goes by, until the pool says the same.
+    cut: Mutex<Option<std::sync::Arc<Cut>>>,
 }
 
 impl Pool {

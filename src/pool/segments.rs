@@ -15,7 +15,7 @@ use super::format::{
     state_word,
 };
 use super::states::States;
-use super::{Pool, PoolFull};
+use super::{Pool, PoolFull, SyncFailed};
 use crate::base::SegmentId;
 use crate::base::mutant::{self, Mutant};
 use crate::base::sync::{Mutex, MutexGuard, PoisonError};
@@ -88,6 +88,11 @@ pub enum SegmentHeader {
     },
     /// The state word fails its check: whether it is in use, and in which life, is not known.
     Damaged,
+    /// Opened behind the cut that recovery goes by: nothing in it counts.
+    BehindCut {
+        /// Its incarnation, odd.
+        incarnation: u32,
+    },
 }
 
 /// A segment that one thread appends to.
@@ -235,7 +240,8 @@ impl Segments {
                     state.incarnation.store(incarnation, Ordering::Relaxed);
                     state.set_phase(Phase::Sealed);
                 }
-                Ok(SegmentHeader::Damaged) | Err(_) => state.set_phase(Phase::Kept),
+                // Only a cut tells what is behind it, and there is none yet.
+                Ok(SegmentHeader::Damaged | SegmentHeader::BehindCut { .. }) | Err(_) => state.set_phase(Phase::Kept),
             }
         }
         Self {
@@ -298,8 +304,30 @@ impl Pool {
         }
         self.ask_for_growth();
         let (id, reserved) = taken?;
-        let state = self.segments.states.get(id);
-        let incarnation = state.incarnation.load(Ordering::Relaxed) + 1;
+        let incarnation = self.incarnation(id) + 1;
+        match &self.epochs {
+            Some(epochs) => epochs.opening(id, |epoch| {
+                self.write_opened_epoch(id, incarnation, epoch);
+                self.write_open_header(id, incarnation);
+                self.begin_life(id, incarnation, urgency);
+            }),
+            None => {
+                self.write_open_header(id, incarnation);
+                self.begin_life(id, incarnation, urgency);
+            }
+        }
+        Ok(OpenSegment {
+            id,
+            start: self.segment_offset(id),
+            end: SEGMENT_HEADER_BYTES,
+            bytes: self.segment_bytes,
+            seed: segment_seed(&self.uuid, id, incarnation),
+            reserved,
+        })
+    }
+
+    /// Makes the header say that the segment is open in this life. One line flushed, one fence.
+    fn write_open_header(&self, id: SegmentId, incarnation: u32) {
         let at = self.segment_offset(id);
         // Both words are in one line, so they reach the medium in this order: a crash leaves the segment free, or open and empty.
         let mut words =
@@ -313,6 +341,10 @@ impl Pool {
         if !mutant::active(Mutant::OpeningNotPersisted) {
             self.region.persist(at, 16);
         }
+    }
+
+    fn begin_life(&self, id: SegmentId, incarnation: u32, urgency: Urgency) {
+        let state = self.segments.states.get(id);
         state.incarnation.store(incarnation, Ordering::Relaxed);
         state.live.store(0, Ordering::Relaxed);
         state.held.store(0, Ordering::Relaxed);
@@ -321,14 +353,6 @@ impl Pool {
         state.opened_at.store(self.segments.opened.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         state.survivors.store(urgency == Urgency::Cleans, Ordering::Relaxed);
         state.set_phase(Phase::Open);
-        Ok(OpenSegment {
-            id,
-            start: at,
-            end: SEGMENT_HEADER_BYTES,
-            bytes: self.segment_bytes,
-            seed: segment_seed(&self.uuid, id, incarnation),
-            reserved,
-        })
     }
 
     /// Records that the log of segment `id` ends `end` bytes from its start. One line flushed; durable after the next fence of
@@ -399,22 +423,48 @@ impl Pool {
     }
 
     /// Frees segments that were emptied: what is left in them is out of the pool. Each must be in [`Phase::Cleaning`], what was live in it
-    /// durable elsewhere, and nobody may hold an address in it. Durable on return: a line each flushed, one fence.
-    pub fn release_segments(&self, ids: &[SegmentId]) {
+    /// durable elsewhere, and nobody may hold an address in it. Durable on return: a line each flushed, one fence; on a file two syncs.
+    ///
+    /// # Errors
+    /// The file could not be synced: they are not free.
+    pub fn release_segments(&self, ids: &[SegmentId]) -> Result<(), SyncFailed> {
+        // What they held is in other places, or superseded, in epochs that a sync has not covered yet.
+        if !mutant::active(Mutant::FreedBeforeSync) {
+            self.sync()?;
+        }
         for &id in ids {
-            let state = self.segments.states.get(id);
-            let incarnation = state.incarnation.load(Ordering::Relaxed) + 1;
-            let at = self.segment_offset(id);
+            let incarnation = self.incarnation(id) + 1;
             // A crash before the fence finds the segment in use, with nothing in it that counts, or free.
-            self.region.store_u64(at, state_word(&self.uuid, id, incarnation));
-            if !mutant::active(Mutant::FreeingNotPersisted) {
-                self.region.flush(at, 8);
-            }
-            state.incarnation.store(incarnation, Ordering::Relaxed);
+            self.write_free_header(id, incarnation);
         }
         if !mutant::active(Mutant::FreeingNotPersisted) {
             self.region.fence();
         }
+        if !mutant::active(Mutant::FreedBeforeSync) {
+            self.touch();
+            self.sync()?;
+        }
+        self.segments.freed.fetch_add(ids.len() as u64, Ordering::Relaxed);
+        self.give_back(ids);
+        Ok(())
+    }
+
+    fn write_free_header(&self, id: SegmentId, incarnation: u32) {
+        let at = self.segment_offset(id);
+        self.region.store_u64(at, state_word(&self.uuid, id, incarnation));
+        if !mutant::active(Mutant::FreeingNotPersisted) {
+            self.region.flush(at, 8);
+        }
+        self.set_incarnation(id, incarnation);
+    }
+
+    /// The header of segment `id` says that it is in this life.
+    pub(super) fn set_incarnation(&self, id: SegmentId, incarnation: u32) {
+        self.segments.states.get(id).incarnation.store(incarnation, Ordering::Relaxed);
+    }
+
+    /// Segments that are durably free are there for whoever wants one.
+    pub(super) fn give_back(&self, ids: &[SegmentId]) {
         for &id in ids {
             let state = self.segments.states.get(id);
             state.live.store(0, Ordering::Relaxed);
@@ -422,7 +472,6 @@ impl Pool {
             state.used.store(0, Ordering::Relaxed);
             state.set_phase(Phase::Free);
         }
-        self.segments.freed.fetch_add(ids.len() as u64, Ordering::Relaxed);
         let mut free = self.segments.lock_free();
         free.extend(ids);
         self.segments.free_count.store(free.len() as u32, Ordering::Relaxed);
@@ -438,11 +487,19 @@ impl Pool {
         self.segments.states.get(id).incarnation.load(Ordering::Relaxed)
     }
 
-    /// What the header of segment `id` says on the medium.
+    /// What the header of segment `id` says on the medium; where recovery goes by a cut, what it said at the cut.
     ///
     /// # Errors
     /// The medium cannot read it.
     pub fn segment_header(&self, id: SegmentId) -> Result<SegmentHeader, MediaError> {
+        let header = self.raw_header(id)?;
+        Ok(match self.cut_in_force() {
+            Some(cut) => self.header_at(&cut, id, header),
+            None => header,
+        })
+    }
+
+    pub(super) fn raw_header(&self, id: SegmentId) -> Result<SegmentHeader, MediaError> {
         read_header(&self.region, &self.uuid, id, self.segment_offset(id))
     }
 

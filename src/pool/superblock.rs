@@ -124,20 +124,30 @@ impl Pool {
         self.superblock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the superblock: durable on return, whole or not at all after a crash. Two copies of 64 lines, two fences.
+    /// Changes the superblock: durable on return, whole or not at all after a crash. Two copies of 64 lines, two fences; on a file also a sync before,
+    /// so that what it says is never ahead of the log, and one behind the first copy. The second is there with the next sync, as the first already says it.
+    ///
+    /// Where a sync fails the pool is as [`Pool::sync_failure`] says.
     pub fn update_superblock(&self, change: impl FnOnce(&mut Superblock)) {
         let mut held = self.lock_superblock();
+        if !mutant::active(Mutant::SuperblockAheadOfLog) {
+            let _noted_by_the_pool = self.sync();
+        }
         change(&mut held);
-        for _copy in 0..2 {
+        for copy in 0..2 {
             held.generation += 1;
             write_copy(&self.region, &held);
+            self.touch();
+            if copy == 0 && !mutant::active(Mutant::SuperblockNotSynced) {
+                let _noted_by_the_pool = self.sync();
+            }
         }
     }
 
     /// Records that the pool is in use under this boot of the system, no longer cleanly closed. Before the first write.
     /// A database map that was found in the log is put in force by the same step.
     pub fn record_opening(&self, clock_floor_ms: u64, map: Option<&DatabaseMap>) {
-        let boot_id = super::create::boot_id();
+        let boot_id = self.region.boot_id();
         self.update_superblock(|superblock| {
             // An update that a crash has torn bears the generation that would be next, in the copy that is written first now. Were it used
             // again, a second crash could leave just the lines that complete the torn update. Two more, and the copies take turns as before.
@@ -169,7 +179,7 @@ impl Pool {
 
     /// Whether the last user of the pool ran under another boot of the operating system than this one.
     pub fn boot_changed(&self) -> bool {
-        self.lock_superblock().boot_id != super::create::boot_id()
+        self.lock_superblock().boot_id != self.region.boot_id()
     }
 }
 

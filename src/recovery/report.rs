@@ -67,6 +67,8 @@ pub struct RecoveryReport {
     pub damage: Vec<Damage>,
     /// Segments that hold records and are not sealed: number and end in bytes.
     pub unsealed: Vec<(SegmentId, u64)>,
+    /// A power cut may have left any pages of the pool, and no sync is known to go by: it was written by an older release, or its marks are lost.
+    pub sync_unknown: bool,
     /// Wall time.
     pub elapsed: Duration,
     /// Threads that scanned.

@@ -6,7 +6,7 @@
 use super::{Damage, RecoveryReport};
 use crate::base::mutant::{self, Mutant};
 use crate::base::{LogAddr, SegmentId};
-use crate::log::{AtomId, Kind, Record, scan_segment, try_record_at};
+use crate::log::{AtomId, Kind, Record, go_by_last_sync, scan_segment, try_record_at};
 use crate::pool::Pool;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -49,11 +49,12 @@ struct Found {
     commits: HashSet<AtomId>,
 }
 
-/// Scans all segments with one thread per visitor. Writes nothing but, in DRAM, how full each segment is.
+/// Scans all segments with one thread per visitor; after a power cut of a pool on a file, as far as the last sync goes. Writes nothing but, in DRAM, how full each segment is.
 ///
 /// Returns what was found, damage included; the visitors have all records that are intact.
 pub fn scan_pool<'p, V: Visitor<'p>>(pool: &'p Pool, visitors: &mut [V], progress: &Progress) -> RecoveryReport {
     let started = Instant::now();
+    let sync_known = go_by_last_sync(pool);
     let next = AtomicU32::new(0);
     progress.scanned.store(0, Ordering::Relaxed);
     progress.total.store(pool.segment_count(), Ordering::Relaxed);
@@ -67,6 +68,7 @@ pub fn scan_pool<'p, V: Visitor<'p>>(pool: &'p Pool, visitors: &mut [V], progres
     hand_on_parts(pool, visitors, &mut all);
     visitors.iter_mut().for_each(V::done);
     all.report.elapsed = started.elapsed();
+    all.report.sync_unknown = !sync_known;
     all.report
 }
 

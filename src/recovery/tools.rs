@@ -90,7 +90,7 @@ fn views(pool: &Pool, live_bytes: &[u64], report: &RecoveryReport) -> Vec<Segmen
     let view = |(id, &live_bytes): (SegmentId, &u64)| {
         let state = match pool.segment_header(id) {
             _ if damaged.contains(&id) => SegmentState::Damaged,
-            Ok(SegmentHeader::Free { .. }) => SegmentState::Free,
+            Ok(SegmentHeader::Free { .. } | SegmentHeader::BehindCut { .. }) => SegmentState::Free,
             Ok(SegmentHeader::Open { .. }) => SegmentState::Open,
             Ok(SegmentHeader::Sealed { .. }) => SegmentState::Full,
             Ok(SegmentHeader::SealDamaged { .. } | SegmentHeader::Damaged) | Err(_) => SegmentState::Damaged,
@@ -149,7 +149,7 @@ pub fn info(path: &Path, map: Option<Charset>) -> Result<String, PoolError> {
     let (mut free, mut open, mut sealed, mut damaged) = (0u32, 0u32, 0u32, 0u32);
     for id in pool.segment_ids() {
         match pool.segment_header(id) {
-            Ok(SegmentHeader::Free { .. }) => free += 1,
+            Ok(SegmentHeader::Free { .. } | SegmentHeader::BehindCut { .. }) => free += 1,
             Ok(SegmentHeader::Open { .. }) => open += 1,
             Ok(SegmentHeader::Sealed { .. }) => sealed += 1,
             Ok(SegmentHeader::SealDamaged { .. } | SegmentHeader::Damaged) | Err(_) => damaged += 1,
@@ -299,12 +299,11 @@ fn check_media(pool: &Pool, check: &mut Check) {
 /// Bytes that are never written must be zero: between superblocks and segments, and in segment headers. And words that nothing depends on
 /// must be what was written.
 fn check_unused_bytes(pool: &Pool, check: &mut Check) {
-    let gap_start = 2 * SUPERBLOCK_BYTES as u64;
-    let gap_end = pool.segment_offset(SegmentId(0));
-    let mut ranges = vec![(gap_start, gap_end)];
+    let mut ranges = pool.unmarked_bytes();
     ranges.extend(pool.segment_ids().map(|id| {
         let start = pool.segment_offset(id);
-        (start + 16, start + SEGMENT_HEADER_BYTES)
+        let unused = if pool.has_opened_epoch(id) { 32 } else { 16 };
+        (start + unused, start + SEGMENT_HEADER_BYTES)
     }));
     for (start, end) in ranges {
         match pool.region().read(start, end - start) {

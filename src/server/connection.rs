@@ -13,6 +13,7 @@ use crate::command::blocking::{Answer, Blocked, Waiter};
 use crate::command::clients::{ClientFlags, Signals};
 use crate::command::{self, After, Client, Session, Shared};
 use crate::protocol::ReplyWriter;
+use crate::store::SyncFailed;
 use bytes::{Buf, BytesMut};
 use std::convert::Infallible;
 use std::future::{Future, pending};
@@ -58,6 +59,13 @@ impl Hold {
     }
 }
 
+/// Output that is held back until the pool is synced.
+struct Unsynced {
+    /// So many bytes of it, from its front.
+    bytes: usize,
+    over: Pin<Box<dyn Future<Output = Result<(), SyncFailed>> + Send>>,
+}
+
 /// The connection is over: there is nothing more to do, or nothing more that can be done.
 #[derive(Debug)]
 struct Ended;
@@ -74,6 +82,12 @@ pub(super) struct Connection {
     closing: bool,
     /// What it waits for before it goes on.
     hold: Option<Hold>,
+    /// What waits for a sync before it is sent.
+    unsynced: Option<Unsynced>,
+    /// Bytes at the front of the output that wait for no sync any more.
+    cleared: usize,
+    /// Whether there may be replies in the output from before a sync failed.
+    vouches: bool,
     /// Set while more waits to be sent than the soft limit: when it began, and a timer for when it has lasted too long.
     over_soft_limit: Option<(Instant, Pin<Box<Sleep>>)>,
     /// What [`Client::signal`] wakes; kept here to see cheaply that it has not changed.
@@ -92,6 +106,9 @@ impl Connection {
             output: BytesMut::new(),
             closing: false,
             hold: None,
+            unsynced: None,
+            cleared: 0,
+            vouches: false,
             over_soft_limit: None,
             waker: None,
         }
@@ -250,6 +267,7 @@ impl Connection {
 
     /// Runs the next requests of the buffer. Returns how many.
     fn run_batch(&mut self, state: &mut WorkerState) -> usize {
+        self.vouches |= state.store.holds_replies();
         let outcome = dispatch::run_batch(state, &mut self.session, &mut self.requests, &mut self.output);
         if let Some(error) = outcome.error {
             tracing::debug!(client = self.session.id, %error, "closing a client");
@@ -302,9 +320,18 @@ impl Connection {
     fn send(&mut self, cx: &mut Context<'_>, state: &mut WorkerState) -> Result<(), Ended> {
         // Ends: each turn sends something, or leaves.
         while !self.output.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, &self.output) {
+            let ready = if state.store.holds_replies() || self.unsynced.is_some() || self.vouches {
+                match self.synced_output(cx, state)? {
+                    0 => return Ok(()),
+                    bytes => &self.output[..bytes],
+                }
+            } else {
+                &self.output[..]
+            };
+            match Pin::new(&mut self.stream).poll_write(cx, ready) {
                 Poll::Ready(Ok(sent @ 1..)) => {
                     self.output.advance(sent);
+                    self.cleared = self.cleared.saturating_sub(sent);
                     let stats = state.shared.stats.worker(state.index);
                     stats.net_output_bytes.add(sent as u64);
                     stats.writes_processed.add(1);
@@ -315,7 +342,46 @@ impl Connection {
             }
         }
         self.over_soft_limit = None;
+        self.vouches = false;
         Ok(())
+    }
+
+    /// How much of the output speaks of nothing but what is synced; for the rest it waits. Which of the replies speak of what was written lately nobody
+    /// knows: all wait for the last epoch in which anything was.
+    #[cold]
+    fn synced_output(&mut self, cx: &mut Context<'_>, state: &WorkerState) -> Result<usize, Ended> {
+        if let Some(unsynced) = &mut self.unsynced {
+            match unsynced.over.as_mut().poll(cx) {
+                Poll::Ready(Ok(())) => self.cleared = self.unsynced.take().map_or(0, |unsynced| unsynced.bytes),
+                Poll::Ready(Err(_)) => return Err(self.disown()),
+                Poll::Pending => return Ok(0),
+            }
+        }
+        if self.cleared > 0 {
+            return Ok(self.cleared);
+        }
+        if state.store.has_failed_to_sync() {
+            return if self.vouches { Err(self.disown()) } else { Ok(self.output.len()) };
+        }
+        match state.store.unsynced().filter(|_| state.store.holds_replies()) {
+            None => {
+                self.vouches = false;
+                self.cleared = self.output.len();
+                Ok(self.cleared)
+            }
+            Some(epoch) => {
+                let store = Arc::clone(&state.store);
+                let over = Box::pin(async move { store.until_synced(epoch).await });
+                self.unsynced = Some(Unsynced { bytes: self.output.len(), over });
+                self.synced_output(cx, state)
+            }
+        }
+    }
+
+    /// What was to be answered may be lost at a power cut, so it is not.
+    fn disown(&self) -> Ended {
+        tracing::warn!(client = self.session.id, "closing a client whose writes could not be synced");
+        Ended
     }
 
     /// Ends the connection when its client has too many replies waiting.

@@ -15,7 +15,7 @@ mod worker;
 
 use crate::base::Clock;
 use crate::command::{ID_COUNT, Identity, Settings, Shared};
-use crate::store::{OpenError, StoreOptions};
+use crate::store::{OpenError, StoreOptions, SyncFailed};
 use listener::{Door, Listeners};
 use opening::StoreSlot;
 use std::io;
@@ -51,7 +51,7 @@ pub enum ServerError {
     OpeningFailed,
     /// The pool could not be closed. What was acknowledged is as safe as before; the next start recovers as after a kill.
     #[error("cannot close the pool: {0}; the next start recovers it")]
-    Close(io::Error),
+    Close(SyncFailed),
 }
 
 /// What a server needs to start.

@@ -77,6 +77,7 @@ fn open(shared: &Shared, options: &StoreOptions) -> Result<Arc<Store>, OpenError
         drop(working);
         opened
     })?;
+    store.set_fsync(shared.settings.fsync());
     tell(&store.info());
     Ok(Arc::new(store))
 }
@@ -117,18 +118,14 @@ fn draw(scanned: u32, total: u32) {
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
-/// One line that says what the data lies on and what that survives.
+/// What the data lies on, what that survives, and what to do to be safer.
 fn tell(info: &StoreInfo) {
-    let power = match (info.power_loss_safe, info.medium) {
-        (true, _) => "survives power loss",
-        (false, "file") => "survives power loss as far as it was synced",
-        (false, _) => "DOES NOT survive power loss",
-    };
-    let kill = if info.process_kill_safe { "survives the end of the process" } else { "IS LOST with the process" };
     let place = if info.path.is_empty() { "memory only" } else { &info.path };
     let line = format!(
-        "pool: {place}, medium {}, flush {}: an acknowledged write {kill} and {power}",
-        info.medium, info.flush_instruction
+        "pool: {place}, medium {}, flush {}: {}",
+        info.medium,
+        info.flush_instruction,
+        promise(info.medium, info.fsync)
     );
     if info.power_loss_safe {
         tracing::info!("{line}")
@@ -142,4 +139,31 @@ fn tell(info: &StoreInfo) {
         "recovered in {} ms",
         info.recovery_ms
     );
+}
+
+/// What an acknowledged write survives on a medium, with the `appendfsync` that is in force there.
+fn promise(medium: &str, fsync: &str) -> &'static str {
+    match (medium, fsync) {
+        ("dax", _) => {
+            "an acknowledged write survives the end of the process and power loss: it is past the fence before it is answered"
+        }
+        ("file", "always") => {
+            "an acknowledged write survives the end of the process and power loss: the file is synced before it is answered. Persistent memory would spare the wait for the disk"
+        }
+        ("file", "everysec") => {
+            "an acknowledged write survives the end of the process at once, and power loss once the file is synced, each second: a power cut takes back \
+             at most about the last second, in whole. To lose nothing use --fsync always, or put the pool on a DAX mount"
+        }
+        ("file", _) => {
+            "an acknowledged write survives the end of the process, but a power cut takes back everything since the last sync, which may be long ago. \
+             To be safer use --fsync everysec or always, or put the pool on a DAX mount"
+        }
+        ("tmpfs", _) => {
+            "an acknowledged write survives the end of the process, but DOES NOT survive power loss or a restart of the system: tmpfs is memory, \
+             good for trying things out. To be safer give --pool a path on a disk, or on a DAX mount"
+        }
+        _ => {
+            "an acknowledged write IS LOST with the process: this mode is for comparison. To keep data start without --medium dram"
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::log::AppendError;
 use crate::persist::MediaError;
-use crate::pool::PoolError;
+use crate::pool::{PoolError, SyncFailed};
 use crate::recovery::Damage;
 
 /// Why a store operation did not happen. Nothing has changed when one is returned.
@@ -74,6 +74,9 @@ pub enum OpenError {
         /// The first such place.
         fault: MediaError,
     },
+    /// The disk does not take what the opening has written.
+    #[error(transparent)]
+    NotSynced(#[from] SyncFailed),
     /// The pool's map has room for so many databases only.
     #[error("{wanted} databases were asked for, but a pool has at most {limit}; lower --databases")]
     TooManyDatabases {

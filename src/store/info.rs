@@ -1,6 +1,6 @@
 //! What the store tells about itself, for INFO and the log.
 
-use super::{Db, Store};
+use super::{Db, Fsync, Store};
 use crate::persist::Medium;
 use crate::pool::{FlowTotals, Phase, SegmentUse};
 use crate::recovery::RecoveryReport;
@@ -114,6 +114,12 @@ pub struct StoreInfo {
     /// When a pool on a disk was last synced, in Unix milliseconds; `None` on other media, where acknowledged writes are as safe as
     /// they will get.
     pub last_sync_ms: Option<u64>,
+    /// When a pool on a disk is synced: a word of `appendfsync`; `none` on other media, where that is not needed.
+    pub fsync: &'static str,
+    /// Whether a sync has failed: no more writes are taken then.
+    pub sync_failed: bool,
+    /// Syncs since the pool was made, about.
+    pub sync_epoch: u64,
 }
 
 impl Store {
@@ -152,7 +158,7 @@ impl Store {
         let indexes = self.table.load(&guard).iter().filter_map(|keyspace| keyspace.index());
         StoreInfo {
             medium: medium.name(),
-            power_loss_safe: medium.survives_power_loss(),
+            power_loss_safe: medium.survives_power_loss() || self.pool.needs_sync() && self.fsync() == Fsync::Always,
             process_kill_safe: medium.survives_process_kill(),
             granularity: region.granularity().name(),
             flush_instruction: region.flush_instruction(),
@@ -184,6 +190,9 @@ impl Store {
             recovery_damaged: facts.damaged,
             damaged_records_seen: self.damaged_records_seen.load(Ordering::Relaxed),
             openings: self.pool.superblock().openings,
+            fsync: if self.pool.needs_sync() { self.fsync().name() } else { "none" },
+            sync_failed: self.pool.sync_failure().is_some(),
+            sync_epoch: self.pool.synced_epoch(),
             last_sync_ms: (medium == Medium::File).then(|| self.last_sync_ms.load(Ordering::Relaxed)),
         }
     }

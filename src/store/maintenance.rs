@@ -1,5 +1,5 @@
 //! The background threads of a store: expiry, index growth and pages of segments ahead of demand on one; cleaning, and taking flushed databases
-//! apart, on another; making the pool larger on the third.
+//! apart, on another; making the pool larger on the third; syncing a pool on a file on the fourth.
 
 use super::Store;
 use std::sync::Arc;
@@ -22,11 +22,12 @@ const POPULATED_SEGMENTS: usize = 2;
 /// Bytes of them mapped in each tick: about a millisecond, and ahead of 800 MB of new records a second.
 const POPULATED_BYTES: u64 = 4 << 20;
 
-/// Runs a store's background work until it is dropped: upkeep on one thread, cleaning on another, growth on a third.
+/// Runs a store's background work until it is dropped: upkeep on one thread, cleaning on another, growth on a third, syncing on a
+/// fourth.
 pub struct Maintenance {
     store: Arc<Store>,
     stop_upkeep: Option<Sender<()>>,
-    stop_cleaner: Arc<AtomicBool>,
+    ending: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -37,16 +38,20 @@ impl Maintenance {
     /// The system has no thread left.
     pub fn start(store: Arc<Store>) -> std::io::Result<Self> {
         let (stop, stopped) = channel::<()>();
-        let stop_cleaner = Arc::new(AtomicBool::new(false));
-        let mut started =
-            Self { store, stop_upkeep: Some(stop), stop_cleaner: Arc::clone(&stop_cleaner), threads: Vec::new() };
+        let ending = Arc::new(AtomicBool::new(false));
+        let mut started = Self { store, stop_upkeep: Some(stop), ending: Arc::clone(&ending), threads: Vec::new() };
         let store = Arc::clone(&started.store);
         started.spawn("maintenance", move || store.keep_up(&stopped))?;
         let store = Arc::clone(&started.store);
-        started.spawn("cleaner", move || store.clean_until(|| stop_cleaner.load(Ordering::Acquire)))?;
+        let is_over = Arc::clone(&ending);
+        started.spawn("cleaner", move || store.clean_until(|| is_over.load(Ordering::Acquire)))?;
         started.store.begin_growing();
         let store = Arc::clone(&started.store);
         started.spawn("growth", move || store.grow_until_ended())?;
+        if started.store.pool.needs_sync() {
+            let store = Arc::clone(&started.store);
+            started.spawn("sync", move || store.sync_until(|| ending.load(Ordering::Acquire)))?;
+        }
         Ok(started)
     }
 
@@ -59,8 +64,9 @@ impl Maintenance {
 impl Drop for Maintenance {
     fn drop(&mut self) {
         drop(self.stop_upkeep.take());
-        self.stop_cleaner.store(true, Ordering::Release);
+        self.ending.store(true, Ordering::Release);
         self.store.wake_cleaner();
+        self.store.wake_syncing();
         self.store.pool.set_grower(false);
         for thread in self.threads.drain(..) {
             let name = thread.thread().name().unwrap_or_default().to_owned();
@@ -79,10 +85,14 @@ impl Store {
         // Ends when the other end of the channel is dropped.
         while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
             self.maintain_indexes();
-            self.pool.populate_ahead(POPULATED_SEGMENTS, POPULATED_BYTES);
+            // On a file a page that is mapped for writing is written to the disk with the next sync, and mapped for reading again.
+            if !self.pool.needs_sync() {
+                self.pool.populate_ahead(POPULATED_SEGMENTS, POPULATED_BYTES);
+            }
             look_at_clocks = self.fit_access_clocks(look_at_clocks, CLOCKS_BUDGET);
             if Instant::now() >= next_expiry {
                 look_at_clocks = true;
+                self.judge_syncing();
                 next_expiry = Instant::now() + EXPIRY_PERIOD;
                 if self.active_expire.load(Ordering::Relaxed) {
                     self.expire_cycle(self.clock.now_ms(), EXPIRY_BUDGET);

@@ -30,6 +30,7 @@ mod read;
 mod rebuild;
 mod salvage;
 mod stripes;
+mod syncing;
 mod transaction;
 mod txn;
 
@@ -49,8 +50,11 @@ pub use open::StoreOptions;
 pub use read::RUN;
 pub use salvage::{SalvageError, SalvageReport, salvage, salvage_pool};
 pub use stripes::in_transaction;
+pub use syncing::Fsync;
 pub use transaction::{KeyState, Touches, Transaction};
 pub use txn::{Txn, Worker};
+
+pub use crate::pool::SyncFailed;
 
 use crate::base::sync::atomic::AtomicU32;
 use crate::base::sync::{Mutex, RwLock};
@@ -119,6 +123,7 @@ pub struct Store {
     recovery: Mutex<info::RecoveryFacts>,
     growth: growth::Growth,
     changes: Arc<Changes>,
+    syncing: syncing::Syncing,
 }
 
 impl Store {

@@ -6,6 +6,7 @@ use super::clean::Cleaning;
 use super::growth::Growth;
 use super::info::RecoveryFacts;
 use super::rebuild::{Rebuilt, rebuild};
+use super::syncing::Syncing;
 use super::{INLINE_MAX_BYTES, OpenError, Store, StoreError, Worker};
 use crate::base::mutant::{self, Mutant};
 use crate::base::sync::atomic::AtomicU32;
@@ -14,7 +15,7 @@ use crate::base::{Clock, EpochCell, SegmentId};
 use crate::cleaner::StaleFilter;
 use crate::index::IndexOptions;
 use crate::pool::format::{LINE_BYTES, MAX_DATABASES};
-use crate::pool::{Pool, PoolOptions};
+use crate::pool::{Pool, PoolOptions, SyncFailed};
 use crate::recovery::{Damage, Progress, RecoveryReport};
 use siphasher::sip::SipHasher13;
 use std::sync::Arc;
@@ -118,7 +119,15 @@ impl Store {
         // From here on there is nobody left who could do without a place that cannot be read.
         pool.region().serve();
         clock.raise_floor(clock_floor_ms);
-        pool.record_opening(clock_floor_ms, map.as_ref());
+        Self::tell_of_cut(&pool, report.sync_unknown);
+        let early = mutant::active(Mutant::OpeningBeforeTrim);
+        if early {
+            pool.record_opening(clock_floor_ms, map.as_ref());
+        }
+        pool.begin_epochs(&clock)?;
+        if !early {
+            pool.record_opening(clock_floor_ms, map.as_ref());
+        }
         let opened_ms = clock.now_ms();
         // A chunk must leave room for others in its segment.
         let chunk_bytes = (INLINE_MAX_BYTES as u64).min(pool.segment_bytes() / 4);
@@ -148,10 +157,12 @@ impl Store {
             recovery: Mutex::new(RecoveryFacts::new(&report)),
             growth: Growth::new(options.pool.max_bytes),
             changes: Arc::default(),
+            syncing: Syncing::new(&pool),
             pool,
         };
         store.seal_recovered(&report.unsealed);
         store.pool.settle_recovered(|id| report.damage.iter().any(|damage| damage.segment == id));
+        store.pool.sync()?;
         Ok(store)
     }
 
@@ -166,6 +177,22 @@ impl Store {
         }
         if sealed_one {
             self.pool.region().fence();
+        }
+    }
+
+    /// Tells what recovery has gone by after a power cut.
+    fn tell_of_cut(pool: &Pool, sync_unknown: bool) {
+        if let Some(cut) = pool.cut_in_force() {
+            let synced_ms = cut.time_ms();
+            tracing::warn!(
+                synced_ms,
+                "the system was restarted: the pool is as it was at its last sync (Unix milliseconds); what was written later is gone"
+            );
+        }
+        if sync_unknown {
+            tracing::warn!(
+                "the system was restarted, and when the pool was synced is not known: writes may be missing, and later ones be there"
+            );
         }
     }
 
@@ -265,24 +292,12 @@ impl Store {
     ///
     /// # Errors
     /// The file could not be synced.
-    pub fn close(&self) -> std::io::Result<()> {
+    pub fn close(&self) -> Result<(), SyncFailed> {
         self.close_worker(&mut self.marks.lock().unwrap_or_else(PoisonError::into_inner));
         if self.lock_cleaner().close(&self.pool) {
             self.pool.region().fence();
         }
         self.pool.record_close(self.clock.now_ms());
-        self.pool.region().sync()
-    }
-
-    /// Hands everything to the disk where the medium is a file (SAVE); elsewhere it is durable already.
-    ///
-    /// # Errors
-    /// The file could not be synced.
-    pub fn sync(&self) -> std::io::Result<()> {
-        let started_ms = self.clock.now_ms();
-        self.pool.region().sync()?;
-        // Relaxed: a maximum of a single word that carries no other data.
-        self.last_sync_ms.fetch_max(started_ms, Ordering::Relaxed);
-        Ok(())
+        self.pool.sync().map(|_| ())
     }
 }

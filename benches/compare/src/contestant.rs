@@ -22,20 +22,35 @@ pub enum Kind {
     Fencepost,
     /// Fencepost over anonymous memory, without flushes and fences.
     FencepostDram,
+    /// Fencepost with its pool on the disk, synced every second.
+    FencepostEverysec,
+    /// Fencepost with its pool on the disk, synced before each answer.
+    FencepostAlways,
 }
 
-const NAMES: [(Kind, &str); 5] = [
+const NAMES: [(Kind, &str); 7] = [
     (Kind::Redis, "redis"),
     (Kind::RedisEverysec, "redis-everysec"),
     (Kind::RedisAlways, "redis-always"),
     (Kind::Fencepost, "fencepost"),
     (Kind::FencepostDram, "fencepost-dram"),
+    (Kind::FencepostEverysec, "fencepost-everysec"),
+    (Kind::FencepostAlways, "fencepost-always"),
 ];
 
 impl Kind {
-    /// All of them, the base first.
+    /// Those that take part unless others are named, the base first.
     pub const ALL: [Kind; 5] =
         [Kind::Redis, Kind::RedisEverysec, Kind::RedisAlways, Kind::Fencepost, Kind::FencepostDram];
+
+    /// Whom its ratios are to: who makes the same promise, or Redis without persistence.
+    pub fn base(self) -> Kind {
+        match self {
+            Kind::FencepostEverysec => Kind::RedisEverysec,
+            Kind::FencepostAlways => Kind::RedisAlways,
+            _ => Kind::Redis,
+        }
+    }
 
     /// Whether it keeps its data in a pool file.
     pub fn has_pool(self) -> bool {
@@ -70,6 +85,9 @@ impl Contestant {
         let (program, storage) = match kind {
             Kind::Redis => (Program::Redis, Storage::Memory),
             Kind::RedisEverysec | Kind::RedisAlways => (Program::Redis, Storage::Disk(options.disk.clone())),
+            Kind::FencepostEverysec | Kind::FencepostAlways => {
+                (Program::Fencepost(options.fencepost()), Storage::Disk(options.disk.clone()))
+            }
             Kind::Fencepost | Kind::FencepostDram => (Program::Fencepost(options.fencepost()), Storage::Memory),
         };
         // Header of the batch and of the record, key, value, and up to a line of padding; then a tenth for segments'
@@ -84,6 +102,8 @@ impl Contestant {
             Kind::RedisAlways => redis_aof("always"),
             Kind::Fencepost => vec!["--workers", "1", "--pool-size", &pool_size],
             Kind::FencepostDram => vec!["--workers", "1", "--pool-size", &pool_size, "--medium", "dram"],
+            Kind::FencepostEverysec => vec!["--workers", "1", "--pool-size", &pool_size, "--fsync", "everysec"],
+            Kind::FencepostAlways => vec!["--workers", "1", "--pool-size", &pool_size, "--fsync", "always"],
         };
         let mut server =
             Server::new(program, &storage, &arguments).under(&["taskset", "-c", &options.server_core.to_string()]);

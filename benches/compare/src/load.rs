@@ -27,6 +27,8 @@ pub enum Workload {
     Get,
     /// One SET to ten GETs.
     Mix,
+    /// INCR of one and the same key.
+    Incr,
     /// HSET of a random field of one large hash.
     Hset,
     /// SADD of a random member, mostly a new one, to one large set.
@@ -41,10 +43,11 @@ pub enum Workload {
     Zrange,
 }
 
-const NAMES: [(Workload, &str); 9] = [
+const NAMES: [(Workload, &str); 10] = [
     (Workload::Set, "SET"),
     (Workload::Get, "GET"),
     (Workload::Mix, "1:10"),
+    (Workload::Incr, "INCR"),
     (Workload::Hset, "HSET"),
     (Workload::Sadd, "SADD"),
     (Workload::Zadd, "ZADD"),
@@ -60,7 +63,7 @@ impl Workload {
     /// What is stored before it is measured.
     pub fn filled_by(self) -> Workload {
         match self {
-            Workload::Set | Workload::Get | Workload::Mix => Workload::Set,
+            Workload::Set | Workload::Get | Workload::Mix | Workload::Incr => Workload::Set,
             Workload::Zrange => Workload::Zadd,
             Workload::Lrange => Workload::Lpush,
             other => other,
@@ -185,6 +188,7 @@ impl Requests {
     fn new(workload: Workload, value_bytes: usize, keys: Keys) -> Self {
         let value = "v".repeat(value_bytes);
         let write: &[&str] = match workload.filled_by() {
+            _ if workload == Workload::Incr => &["INCR", "counter"],
             Workload::Hset => &["HSET", "hash", ELEMENT, &value],
             Workload::Sadd => &["SADD", "set", ELEMENT],
             Workload::Zadd => &["ZADD", "zset", SCORE, ELEMENT],

@@ -3,6 +3,8 @@
 //! ```text
 //! cargo build --release && cargo run --release -p fencepost-compare
 //! cargo run --release -p fencepost-compare -- --quick
+//! cargo run --release -p fencepost-compare -- --servers redis-everysec,fencepost-everysec,redis-always,fencepost-always --workloads SET,INCR \
+//!     --values 64 --pipelines 1 --connections 1,50 --memory-keys 0
 //! cargo run --release -p fencepost-compare -- --workloads HSET,LPUSH,SADD,ZADD,LRANGE,ZRANGE --values 20 --memory-keys 0
 //! ```
 //!
@@ -53,8 +55,8 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64])]
     pipelines: Vec<usize>,
     /// Connections.
-    #[arg(long, default_value_t = 50)]
-    connections: usize,
+    #[arg(long, value_delimiter = ',', default_values_t = [50])]
+    connections: Vec<usize>,
     /// Distinct keys, all stored beforehand.
     #[arg(long, default_value_t = 1_000_000)]
     keys: u64,
@@ -117,12 +119,13 @@ impl Options {
 
     /// Writes that one server gets over all runs with a value size: what its pool has to hold.
     fn writes(&self, value_bytes: usize) -> u64 {
-        let runs = (self.workloads.len() * self.pipelines.len() * self.repetitions) as u64;
+        let runs = (self.workloads.len() * self.connections.len() * self.pipelines.len() * self.repetitions) as u64;
         self.keys + runs * (self.operations_max(value_bytes) + self.in_flight())
     }
 
     fn in_flight(&self) -> u64 {
-        (self.connections * self.pipelines.iter().copied().max().unwrap_or(1)) as u64
+        let most = |numbers: &[usize]| numbers.iter().copied().max().unwrap_or(1);
+        (most(&self.connections) * most(&self.pipelines)) as u64
     }
 }
 
@@ -162,7 +165,11 @@ fn compare(options: &Options, value_bytes: usize, report: &mut report::Report) -
         contestants.push(contestant);
     }
     for &workload in &options.workloads {
-        for &pipeline in &options.pipelines {
+        let kinds = options
+            .connections
+            .iter()
+            .flat_map(|connections| options.pipelines.iter().map(move |&pipeline| (*connections, pipeline)));
+        for (connections, pipeline) in kinds {
             let mut outcomes: Vec<Vec<Outcome>> = vec![Vec::new(); contestants.len()];
             for repetition in 0..options.repetitions {
                 for (contestant, outcomes) in contestants.iter().zip(&mut outcomes) {
@@ -170,7 +177,7 @@ fn compare(options: &Options, value_bytes: usize, report: &mut report::Report) -
                         workload,
                         value_bytes,
                         pipeline,
-                        connections: options.connections,
+                        connections,
                         keys: options.keys,
                         time_max: Duration::from_secs_f64(options.seconds),
                         operations_max: options.operations_max(value_bytes),
@@ -180,7 +187,7 @@ fn compare(options: &Options, value_bytes: usize, report: &mut report::Report) -
                 }
             }
             for (contestant, outcomes) in contestants.iter().zip(outcomes) {
-                report.add(workload, value_bytes, pipeline, contestant.kind(), &outcomes);
+                report.add(workload, value_bytes, connections, pipeline, contestant.kind(), &outcomes);
             }
             eprint!("{}", report.last_table(contestants.len()));
         }

@@ -12,6 +12,7 @@ use std::fmt::Write;
 struct Row {
     workload: Workload,
     value_bytes: usize,
+    connections: usize,
     pipeline: usize,
     kind: Kind,
     ops_per_s: f64,
@@ -43,19 +44,22 @@ impl Report {
             .map_or("?", |(_, name)| name);
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         let machine = format!(
-            "{model}, {cores} cores; {} connections, {} keys, median of {} runs of {} s; servers on core {}, load on core {}",
-            options.connections,
-            options.keys,
-            options.repetitions,
-            options.seconds,
-            options.server_core,
-            options.client_core
+            "{model}, {cores} cores; {} keys, median of {} runs of {} s; servers on core {}, load on core {}",
+            options.keys, options.repetitions, options.seconds, options.server_core, options.client_core
         );
         Self { machine, rows: Vec::new() }
     }
 
     /// Adds the repetitions of one server.
-    pub fn add(&mut self, workload: Workload, value_bytes: usize, pipeline: usize, kind: Kind, outcomes: &[Outcome]) {
+    pub fn add(
+        &mut self,
+        workload: Workload,
+        value_bytes: usize,
+        connections: usize,
+        pipeline: usize,
+        kind: Kind,
+        outcomes: &[Outcome],
+    ) {
         let mut latency = Histogram::default();
         outcomes.iter().for_each(|outcome| latency.merge(&outcome.latency));
         let quantile_us = |share| latency.quantile(share) / 1000.0;
@@ -64,6 +68,7 @@ impl Report {
         self.rows.push(Row {
             workload,
             value_bytes,
+            connections,
             pipeline,
             kind,
             ops_per_s: median(outcomes.iter().map(rate).collect()),
@@ -75,12 +80,10 @@ impl Report {
         });
     }
 
-    /// Redis' figures for the same workload.
+    /// The figures for the same workload of whom a server's ratios are to.
     fn base(&self, row: &Row) -> Option<&Row> {
-        let same = |other: &&Row| {
-            (other.workload, other.value_bytes, other.pipeline) == (row.workload, row.value_bytes, row.pipeline)
-        };
-        self.rows.iter().filter(same).find(|other| other.kind == Kind::Redis)
+        let what = |row: &Row| (row.workload, row.value_bytes, row.connections, row.pipeline);
+        self.rows.iter().filter(|other| what(other) == what(row)).find(|other| other.kind == row.kind.base())
     }
 
     fn ratios(&self, row: &Row) -> Option<(f64, f64)> {
@@ -91,9 +94,10 @@ impl Report {
     fn line(&self, row: &Row) -> String {
         let ratios = self.ratios(row).map_or("- | -".to_owned(), |(rate, cpu)| format!("{rate:.2} | {cpu:.2}"));
         format!(
-            "| {} | {} B | {} | {:<14} | {:.0} | {:.2} | {:.0} | {:.0} | {:.0} | {ratios} |{}\n",
+            "| {} | {} B | {} | {} | {:<18} | {:.0} | {:.2} | {:.0} | {:.0} | {:.0} | {ratios} |{}\n",
             row.workload,
             row.value_bytes,
+            row.connections,
             row.pipeline,
             row.kind,
             row.ops_per_s,
@@ -110,11 +114,11 @@ impl Report {
         self.rows[self.rows.len().saturating_sub(lines)..].iter().map(|row| self.line(row)).collect()
     }
 
-    /// The table of all runs. The ratios are to Redis without persistence: operations a second, and operations per
+    /// The table of all runs. The ratios are to Redis without persistence, or with that of the same promise: operations a second, and operations per
     /// CPU second.
     pub fn tables(&self) -> String {
-        let head = "| workload | value | pipeline | server | ops/s | CPU us/op | p50 us | p99 us | p99.9 us | ops/s ratio | ops/CPU-s ratio |\n\
-                    |---|---|---|---|---|---|---|---|---|---|---|\n";
+        let head = "| workload | value | connections | pipeline | server | ops/s | CPU us/op | p50 us | p99 us | p99.9 us | ops/s ratio | ops/CPU-s ratio |\n\
+                    |---|---|---|---|---|---|---|---|---|---|---|---|\n";
         let lines: String = self.rows.iter().map(|row| self.line(row)).collect();
         format!("{}\n\n{head}{lines}\n", self.machine)
     }
@@ -124,10 +128,11 @@ impl Report {
         let rows = self.rows.iter().map(|row| {
             let (rate, cpu) = self.ratios(row).unwrap_or((f64::NAN, f64::NAN));
             format!(
-                "{{\"workload\":\"{}\",\"value_bytes\":{},\"pipeline\":{},\"server\":\"{}\",\"ops_per_s\":{},\"cpu_us_per_op\":{},\
+                "{{\"workload\":\"{}\",\"value_bytes\":{},\"connections\":{},\"pipeline\":{},\"server\":\"{}\",\"ops_per_s\":{},\"cpu_us_per_op\":{},\
                  \"p50_us\":{},\"p99_us\":{},\"p999_us\":{},\"ops_ratio\":{},\"ops_per_cpu_ratio\":{}}}",
                 row.workload,
                 row.value_bytes,
+                row.connections,
                 row.pipeline,
                 row.kind,
                 number(row.ops_per_s),

@@ -1,7 +1,6 @@
 //! SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE, WAIT, WAITAOF, SHUTDOWN.
 //!
-//! Every acknowledged write is in the pool already, so saving means at most to sync a pool on a disk; nothing is written in the
-//! background, and nothing is rewritten.
+//! Every acknowledged write is in the pool already, so saving means at most to sync a pool on a disk; nothing is rewritten.
 
 use super::ADMIN;
 use crate::command::parse::{integer_arg, is_word};
@@ -16,8 +15,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
         ..CommandSpec::new("save", "1.0.0", Group::Server, Arity::Exact(1), save)
     },
     CommandSpec {
-        summary: "The same as SAVE, with the reply that clients expect.",
-        complexity: "The time of one fdatasync for a pool on a disk, O(1) otherwise",
+        summary: "Has a pool on a disk synced soon, by another thread; LASTSAVE tells when that is done.",
         flags: SAVING,
         ..CommandSpec::new("bgsave", "1.0.0", Group::Server, Arity::AtLeast(1), bgsave)
     },
@@ -58,7 +56,7 @@ fn save(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandError> {
 }
 
 fn sync(ctx: &Ctx<'_>) -> Result<(), CommandError> {
-    ctx.store.sync().map_err(|error| CommandError::new(format!("ERR the pool could not be synced: {error}")))
+    ctx.store.sync().map_err(|error| CommandError::new(format!("ERR {error}")))
 }
 
 fn bgsave(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -67,7 +65,7 @@ fn bgsave(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         Some(word) if args.len() == 2 && is_word(word, "SCHEDULE") => {}
         Some(_) => return Err(CommandError::SYNTAX),
     }
-    sync(ctx)?;
+    ctx.store.want_sync();
     ctx.reply.simple("Background saving started");
     Ok(())
 }

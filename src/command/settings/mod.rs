@@ -19,7 +19,7 @@ pub use table::SETTINGS;
 
 use super::clients::ClientClass;
 use super::events::Events;
-use crate::store::{EvictionPolicy, Store};
+use crate::store::{EvictionPolicy, Fsync, Store};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -118,6 +118,8 @@ struct Live {
     eviction_tenacity: AtomicU64,
     lfu_log_factor: AtomicU64,
     lfu_decay_minutes: AtomicU64,
+    /// Place in [`Fsync::ALL`].
+    fsync: AtomicU64,
     events: AtomicU32,
     tracking_max_keys: AtomicU64,
     output_limits: Arc<OutputLimits>,
@@ -346,6 +348,11 @@ impl Settings {
         self.live.eviction_tenacity.load(Relaxed)
     }
 
+    /// When a pool on a file is synced.
+    pub fn fsync(&self) -> Fsync {
+        Fsync::ALL[self.live.fsync.load(Relaxed) as usize]
+    }
+
     /// Has `store` track the uses of keys as the eviction policy asks for. To be called when these settings have changed, and for a store that has
     /// just been opened.
     pub fn apply_tracking(&self, store: &Store) {
@@ -402,6 +409,8 @@ impl Settings {
         live.maxmemory_bytes.store(unsigned("maxmemory"), Relaxed);
         let policy = EvictionPolicy::ALL.iter().position(|policy| policy.name() == text("maxmemory-policy"));
         live.maxmemory_policy.store(policy.expect("each word of the setting is a policy's name") as u64, Relaxed);
+        let fsync = Fsync::ALL.iter().position(|fsync| fsync.name() == text("appendfsync"));
+        live.fsync.store(fsync.expect("each word of the setting is a policy's name") as u64, Relaxed);
         live.maxmemory_samples.store(unsigned("maxmemory-samples"), Relaxed);
         live.eviction_tenacity.store(unsigned("maxmemory-eviction-tenacity"), Relaxed);
         live.lfu_log_factor.store(unsigned("lfu-log-factor"), Relaxed);

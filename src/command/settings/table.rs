@@ -1,7 +1,7 @@
 //! The table of settings, in alphabetical order.
 
 use super::{Effect, Kind, SettingSpec};
-use crate::store::EvictionPolicy;
+use crate::store::{EvictionPolicy, Fsync};
 
 const BOOL: Kind = Kind::Bool;
 const TEXT: Kind = Kind::Text;
@@ -42,6 +42,8 @@ const POLICIES: [&str; EvictionPolicy::ALL.len()] = {
     names
 };
 
+const FSYNC: [&str; Fsync::ALL.len()] = [Fsync::ALL[0].name(), Fsync::ALL[1].name(), Fsync::ALL[2].name()];
+
 /// Every setting. Names and defaults are Redis 7.2's, but for the few of our own.
 pub const SETTINGS: &[SettingSpec] = &[
     fixed("acl-pubsub-default", Kind::Enum(&["allchannels", "resetchannels"]), "resetchannels"),
@@ -65,7 +67,7 @@ pub const SETTINGS: &[SettingSpec] = &[
     fixed("aof_rewrite_cpulist", TEXT, ""),
     fixed("appenddirname", TEXT, "appendonlydir"),
     fixed("appendfilename", TEXT, "appendonly.aof"),
-    ignored("appendfsync", Kind::Enum(&["everysec", "always", "no"]), "everysec"),
+    also("fsync", live("appendfsync", Kind::Enum(&FSYNC), Fsync::ALL[0].name())),
     ignored("appendonly", BOOL, "no"),
     ignored("auto-aof-rewrite-min-size", SIZE, "67108864"),
     ignored("auto-aof-rewrite-percentage", INT, "100"),

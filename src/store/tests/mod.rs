@@ -11,6 +11,7 @@ use std::time::Duration;
 mod atoms;
 mod cleaning;
 mod collections;
+mod syncing;
 mod transactions;
 
 const NOW: u64 = 1_000_000;

@@ -6,7 +6,7 @@
 //! Two pools are damaged. In one that was closed no byte may change unnoticed. In one whose server was killed the last batch of an open
 //! segment cannot be told from a write that was in flight, so damage is done further in.
 
-use crate::engine::{Driver, Engine, SEGMENT_BYTES, SEGMENTS};
+use crate::engine::{Driver, Engine, Machine, SEGMENT_BYTES, SEGMENTS};
 use crate::state::State;
 use crate::workload::steps;
 use fencepost::base::SegmentId;
@@ -76,7 +76,7 @@ struct Rest {
 
 impl Rest {
     fn new(closed: bool) -> Self {
-        let (mut engine, mut driver) = (Engine::create(SEGMENTS, None), Driver::new());
+        let (mut engine, mut driver) = (Engine::create(SEGMENTS, Machine::PMEM, None), Driver::new());
         let steps = steps(LINES.iter().copied());
         let (early, late) = steps.split_at(steps.len() / 2);
         early.iter().for_each(|step| drop(step.run(&mut engine, &mut driver)));
@@ -227,7 +227,9 @@ fn try_image(
     }
     outcome.states += 1;
     let hook = faults.map(|faults| faults as Arc<dyn Hook>);
-    let found = catch_unwind(AssertUnwindSafe(|| Engine::recover(&image, hook).map(|engine| State::of(&engine.store))));
+    let found = catch_unwind(AssertUnwindSafe(|| {
+        Engine::recover(&image, Machine::PMEM, hook).map(|engine| State::of(&engine.store))
+    }));
     let wrong = match found {
         Ok(Err(_refused)) => None,
         Ok(Ok(found)) if found == rest.state => None,

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use fencepost::base::Clock;
 use fencepost::cleaner::{CleanStep, Demand};
 use fencepost::command::Direct;
-use fencepost::persist::{Region, RegionOptions};
+use fencepost::persist::{Medium, Region, RegionOptions};
 use fencepost::pool::{Pool, PoolError, PoolOptions};
 use fencepost::recovery::Progress;
 use fencepost::store::{OpenError, Store, StoreOptions, Worker};
@@ -54,6 +54,25 @@ impl Driver {
     }
 }
 
+/// What an engine runs on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Machine {
+    /// Whether the pool is a file on a disk; else it is persistent memory.
+    pub disk: bool,
+    /// Which boot of the system it is.
+    boot: u8,
+}
+
+impl Machine {
+    pub const PMEM: Self = Self { disk: false, boot: 1 };
+    pub const DISK: Self = Self { disk: true, boot: 1 };
+
+    /// The same one when the power is back.
+    pub fn rebooted(self) -> Self {
+        Self { boot: self.boot + 1, ..self }
+    }
+}
+
 /// A store with its clock and the one worker that writes to it.
 pub struct Engine {
     pub store: Arc<Store>,
@@ -62,14 +81,21 @@ pub struct Engine {
 
 /// Bytes of a pool of so many segments.
 fn pool_bytes(segments: u32) -> u64 {
-    8192 + u64::from(segments) * SEGMENT_BYTES
+    // Superblock copies and sync marks, a page each.
+    4 * 4096 + u64::from(segments) * SEGMENT_BYTES
 }
 
-fn region_options(hook: Option<Arc<dyn Hook>>) -> RegionOptions {
-    RegionOptions { hook, reserve_bytes: pool_bytes(MOST_SEGMENTS), ..RegionOptions::default() }
+fn region_options(machine: Machine, hook: Option<Arc<dyn Hook>>) -> RegionOptions {
+    RegionOptions {
+        hook,
+        reserve_bytes: pool_bytes(MOST_SEGMENTS),
+        acts_as: machine.disk.then_some(Medium::File),
+        boot_id: Some([machine.boot; 16]),
+        ..RegionOptions::default()
+    }
 }
 
-fn store_options(segments: u32, hook: Option<Arc<dyn Hook>>) -> StoreOptions {
+fn store_options(segments: u32, machine: Machine, hook: Option<Arc<dyn Hook>>) -> StoreOptions {
     let pool = PoolOptions {
         path: None,
         bytes: pool_bytes(segments),
@@ -77,7 +103,7 @@ fn store_options(segments: u32, hook: Option<Arc<dyn Hook>>) -> StoreOptions {
         segment_bytes: Some(SEGMENT_BYTES),
         stripes: 4,
         now_ms: START_MS,
-        region: region_options(hook),
+        region: region_options(machine, hook),
     };
     StoreOptions { pool, databases: DATABASES, recovery_threads: 1, salvage: false }
 }
@@ -100,8 +126,8 @@ impl std::fmt::Display for Refusal {
 
 impl Engine {
     /// A store over a new pool of so many segments, always with the same identity.
-    pub fn create(segments: u32, hook: Option<Arc<dyn Hook>>) -> Self {
-        let options = store_options(segments, hook);
+    pub fn create(segments: u32, machine: Machine, hook: Option<Arc<dyn Hook>>) -> Self {
+        let options = store_options(segments, machine, hook);
         let identity: [u8; 32] = std::array::from_fn(|i| (i as u8).wrapping_mul(37) ^ 0x5a);
         let pool = Pool::create_with_identity(&options.pool, identity).expect("a small pool in memory");
         // For the recorder: from here on there is a pool.
@@ -119,10 +145,10 @@ impl Engine {
     ///
     /// # Errors
     /// The engine's own, for an image that it refuses.
-    pub fn recover(image: &[u8], hook: Option<Arc<dyn Hook>>) -> Result<Self, Refusal> {
-        let region = Region::from_image(image, &region_options(hook)).expect("memory for a small region");
+    pub fn recover(image: &[u8], machine: Machine, hook: Option<Arc<dyn Hook>>) -> Result<Self, Refusal> {
+        let region = Region::from_image(image, &region_options(machine, hook)).expect("memory for a small region");
         let pool = Pool::from_region(region, Path::new("image")).map_err(Refusal::Pool)?;
-        let options = store_options(SEGMENTS, None);
+        let options = store_options(SEGMENTS, machine, None);
         let store = Store::recover(pool, &options, Clock::manual(START_MS), &Progress::default());
         Ok(Self::over(store.map_err(Refusal::Store)?))
     }
@@ -171,6 +197,11 @@ impl Engine {
     /// Makes the pool so many segments large, as the background does when it gets full.
     pub fn grow(&self, segments: u32) {
         self.store.pool().grow(pool_bytes(segments)).expect("no workload grows beyond what is reserved");
+    }
+
+    /// Syncs the file, as the background and SAVE do.
+    pub fn sync(&self) {
+        self.store.sync().expect("memory can be synced");
     }
 
     /// Closes the worker's segment and then the store, as a shutdown does. Nothing may be run after it.

@@ -2,16 +2,17 @@
 //!
 //! At each cut that can show something new: everything that was stored (L0), what recovery's reads single out (L1, where the
 //! workload is small), images that stand for the others (L2), and choices by seed (L3), the last also for caches that keep their contents
-//! (eADR); and where a workload syncs its file, what the page cache may have written. The recovery of some of these images is recorded and cut in turn, together with a run that goes on after it.
+//! (eADR); where the pool is a file on a disk, in the place of all that, what the page cache may have written. The recovery of some of these images is recorded and cut in turn, together with a run that goes on after it.
 //!
 //! A state is tried once: states with the same image and the same promises are one. Cuts that are alike, by the place of the fence and by
 //! what is pending, are tried in full [`ALIKE_IN_FULL`] times in a recording, and by sample from then on.
 
-use crate::engine::Driver;
-use crate::judge::{CONTINUATION, Expected, judge, opens_or_refuses};
+use crate::engine::{Driver, Refusal};
+use crate::judge::{CONTINUATION, Expected, judge};
 use crate::recording::Recording;
 use crate::violation::{Cut, Level, Token, Violation};
 use crate::workload::Workload;
+use fencepost::store::Fsync;
 use fencepost_harness::{Rng, Seed};
 use pmem_emulation::{Domain, Hook, Kept, Promises, Replay, Values};
 use std::collections::{HashMap, HashSet};
@@ -20,6 +21,9 @@ use std::time::Instant;
 
 /// Cuts alike that are tried in full.
 const ALIKE_IN_FULL: u32 = 16;
+
+/// The same where the pool is on a disk: cuts are few kinds there, and have many states each.
+const ALIKE_ON_DISK: u32 = 2;
 
 /// Cuts alike whose recovery is cut in turn.
 const ALIKE_NESTED: u32 = 1;
@@ -167,10 +171,12 @@ impl Explorer<'_> {
             alike: HashMap::new(),
             rng: seed,
         };
-        self.adr(&mut tour);
-        self.eadr(&mut tour);
-        if !tour.recording.syncs.is_empty() && tour.path.is_empty() {
+        if recording.machine.disk {
             self.page_cache(&mut tour);
+            self.kills(&mut tour);
+        } else {
+            self.adr(&mut tour);
+            self.eadr(&mut tour);
         }
     }
 
@@ -250,27 +256,57 @@ impl Explorer<'_> {
         }
     }
 
-    /// A file on a disk. What is promised is little: a cut that loses every page written since the last sync leaves the state of that sync,
-    /// one that loses none leaves what a killed process leaves. In between the pool opens or is refused, and nothing panics.
+    /// A file on a disk: any of the pages written since the last sync may be there, in any of their versions.
     fn page_cache(&mut self, tour: &mut Tour<'_>) {
         let mut replay = Replay::new(&tour.recording.trace, Domain::PageCache);
         while !self.is_over() && replay.next_cut() {
-            let everything = replay.everything();
-            let mut states = replay.representatives();
-            states.extend((0..tour.effort.random_per_cut).map(|_| replay.random(tour.rng.next())));
-            states.extend([Kept::default(), everything]);
-            for kept in states {
-                let promised = obligations(replay.promises());
-                if !tour.seen.insert((replay.image_hash(&kept).rotate_left(1), promised)) {
-                    self.tally.repeated += 1;
-                    continue;
-                }
-                *self.tally.states.entry(Level::PageCache).or_default() += 1;
-                if let Err(what) = judge_on_disk(tour.recording, &mut replay, &kept, self.driver) {
-                    let cut = Cut { domain: Domain::PageCache, position: replay.position(), kept };
-                    self.violation(tour.workload, vec![cut], Level::PageCache, what);
-                }
+            if replay.promises().acknowledged.len() < tour.explore_from {
+                continue;
             }
+            let (site, shape) = replay.shape();
+            let place = (site.map_or(0, |site| std::ptr::from_ref(site) as usize), shape);
+            let alike = *tour.alike.entry(place).and_modify(|count| *count += 1).or_insert(1);
+            let everything = replay.everything();
+            let mut states = vec![Kept::default(), everything.clone()];
+            // A recovery writes to most pages, each of which has images that stand for it alone: of these a sample will do.
+            if !tour.effort.skims() && alike <= ALIKE_ON_DISK && tour.path.is_empty() {
+                states.extend(replay.representatives());
+            }
+            states.extend((0..tour.effort.random_per_cut.max(2)).map(|_| replay.random(tour.rng.next())));
+            for kept in &states {
+                self.try_on_disk(tour, &mut replay, kept);
+            }
+            if tour.effort.depth > 0 && alike <= ALIKE_NESTED {
+                self.nested(tour, &mut replay, &everything);
+            }
+        }
+    }
+
+    /// A file on a disk, and the end of the process alone: everything that was stored is there, and nothing is to be lost.
+    fn kills(&mut self, tour: &mut Tour<'_>) {
+        let mut replay = Replay::new(&tour.recording.trace, Domain::Eadr);
+        while !self.is_over() && replay.next_cut() {
+            if replay.promises().acknowledged.len() >= tour.explore_from {
+                let everything = replay.everything();
+                self.try_on_disk(tour, &mut replay, &everything);
+            }
+        }
+    }
+
+    fn try_on_disk(&mut self, tour: &mut Tour<'_>, replay: &mut Replay<'_>, kept: &Kept) {
+        let killed = u64::from(replay.domain() == Domain::Eadr);
+        let promised = obligations(replay.promises()) << 1 | killed;
+        let synced = tour.recording.synced(replay.position()) as u64;
+        if !tour.seen.insert((replay.image_hash(kept), promised << 16 | synced)) {
+            self.tally.repeated += 1;
+            return;
+        }
+        *self.tally.states.entry(Level::PageCache).or_default() += 1;
+        let thorough = tour.rng.below(THOROUGH_ONE_IN) == 0;
+        if let Err(what) = judge_on_disk(tour.recording, replay, kept, thorough, self.driver) {
+            let mut path = tour.path.clone();
+            path.push(Cut { domain: replay.domain(), position: replay.position(), kept: kept.clone() });
+            self.violation(tour.workload, path, Level::PageCache, what);
         }
     }
 
@@ -322,9 +358,9 @@ impl Explorer<'_> {
         chosen.retain(|kept| seen.insert(kept.to_string()));
         for kept in chosen {
             let mut path = tour.path.clone();
-            path.push(Cut { domain: Domain::Adr, position: replay.position(), kept: kept.clone() });
+            path.push(Cut { domain: replay.domain(), position: replay.position(), kept: kept.clone() });
             let driver = &mut *self.driver;
-            let recorded = replay.with_image(&kept, |image| Recording::of_image(image, &CONTINUATION, driver));
+            let recorded = replay.with_image(&kept, |image| tour.recording.goes_on(image, driver));
             // That it opens was judged before.
             let Ok(recording) = recorded else { continue };
             for (level, what) in &recording.found {
@@ -353,7 +389,7 @@ impl Tour<'_> {
     }
 }
 
-/// Judges what a power cut leaves of a pool on a disk.
+/// Judges what a power cut, or in the domain of eADR the end of the process, leaves of a pool on a disk.
 ///
 /// # Errors
 /// What is wrong.
@@ -361,23 +397,13 @@ pub fn judge_on_disk(
     recording: &Recording,
     replay: &mut Replay<'_>,
     kept: &Kept,
+    thorough: bool,
     driver: &mut Driver,
 ) -> Result<(), String> {
+    let killed = replay.domain() == Domain::Eadr;
     let (done, begun) = (replay.promises().acknowledged.len(), replay.promises().unanswered.len());
-    let position = replay.position();
-    let whole = *kept == replay.everything();
-    if !kept.lines().is_empty() && !whole {
-        return replay.with_image(kept, opens_or_refuses);
-    }
-    // Nothing was lost; or all that was written since the last sync.
-    let (done, in_flight) = if whole {
-        (done, begun > 0)
-    } else {
-        let synced = recording.syncs.iter().rev().find(|(at, _)| *at <= position);
-        synced.map_or((0, recording.created_at > 0), |&(_, done)| (done, recording.steps() > done))
-    };
-    let expected = recording.expected(position, done, in_flight);
-    replay.with_image(kept, |image| judge(image, &expected, true, None, driver))
+    let expected = recording.expected_on_disk(replay.position(), done, begun > 0, killed);
+    replay.with_image(kept, |image| judge(image, &expected, thorough, None, driver))
 }
 
 /// The promises at a cut as a number.
@@ -386,11 +412,6 @@ fn obligations(promises: Promises<'_>) -> u64 {
 }
 
 impl Recording {
-    /// How many steps there are.
-    pub fn steps(&self) -> usize {
-        self.ends.len() - 1
-    }
-
     /// What a crash at a position may leave, so many steps being acknowledged and one more in flight or not.
     pub fn expected(&self, position: usize, acknowledged: usize, in_flight: bool) -> Expected<'_> {
         let until = acknowledged + usize::from(in_flight);
@@ -399,7 +420,43 @@ impl Recording {
             now_ms: self.times[until],
             gone: &self.gone[acknowledged],
             may_be_missing: position < self.created_at,
+            machine: self.machine,
         }
+    }
+
+    /// What a power cut may leave of a pool on a disk: a state that there was, not older than the last sync; with `always` not older than the last
+    /// reply. The end of the process takes back nothing.
+    pub fn expected_on_disk(
+        &self,
+        position: usize,
+        acknowledged: usize,
+        in_flight: bool,
+        killed: bool,
+    ) -> Expected<'_> {
+        let until = acknowledged + usize::from(in_flight);
+        let everything = killed || self.fsync == Some(Fsync::Always);
+        let from = if everything { acknowledged } else { self.synced(position).min(acknowledged) };
+        Expected {
+            states: &self.states[self.ends[from]..=self.ends[until]],
+            now_ms: self.times[until],
+            gone: &self.gone[from],
+            may_be_missing: false,
+            machine: if killed { self.machine } else { self.machine.rebooted() },
+        }
+    }
+
+    /// How many steps had been acknowledged when the last sync before a position was made.
+    fn synced(&self, position: usize) -> usize {
+        self.syncs.iter().rev().find(|(at, _)| *at <= position).map_or(0, |&(_, done)| done)
+    }
+
+    /// What comes after this one, when a crash has left `image`.
+    ///
+    /// # Errors
+    /// The engine refuses it.
+    pub fn goes_on(&self, image: &[u8], driver: &mut Driver) -> Result<Self, Refusal> {
+        let machine = if self.machine.disk { self.machine.rebooted() } else { self.machine };
+        Self::of_image(image, machine, self.fsync, &CONTINUATION, driver)
     }
 }
 

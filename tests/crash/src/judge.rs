@@ -9,7 +9,7 @@
 //!
 //! The first three are looked at for every image, the others where `thorough` is asked for.
 
-use crate::engine::{Driver, Engine, Refusal};
+use crate::engine::{Driver, Engine, Machine, Refusal};
 use crate::logview;
 use crate::recording::Gone;
 use crate::state::State;
@@ -32,6 +32,8 @@ pub struct Expected<'a> {
     pub gone: &'a Gone,
     /// Whether there may be no pool yet.
     pub may_be_missing: bool,
+    /// What it is recovered on.
+    pub machine: Machine,
 }
 
 /// What a run goes on with after a crash.
@@ -54,15 +56,6 @@ pub fn judge(
     verdict.unwrap_or_else(|panic| Err(format!("a panic: {}", text_of(&*panic))))
 }
 
-/// Whether an image of which nothing is promised is at least met without a panic.
-///
-/// # Errors
-/// The panic.
-pub fn opens_or_refuses(image: &[u8]) -> Result<(), String> {
-    let met = catch_unwind(|| Engine::recover(image, None).map(|engine| State::of(&engine.store)));
-    met.map(drop).map_err(|panic| format!("a panic: {}", text_of(&*panic)))
-}
-
 fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
@@ -75,7 +68,7 @@ fn look_at(
     hook: Option<&Arc<dyn Hook>>,
     driver: &mut Driver,
 ) -> Result<(), String> {
-    let engine = match Engine::recover(image, hook.cloned()) {
+    let engine = match Engine::recover(image, expected.machine, hook.cloned()) {
         Ok(engine) => engine,
         Err(Refusal::Pool(PoolError::NotAPool { .. } | PoolError::SuperblocksDamaged { .. }))
             if expected.may_be_missing =>
@@ -100,7 +93,7 @@ fn look_at(
     }
     let image = engine.image();
     drop(engine);
-    goes_on(&image, &found, driver)
+    goes_on(&image, expected.machine, &found, driver)
 }
 
 /// Whether what was found is allowed.
@@ -172,8 +165,10 @@ fn live_bytes(store: &Store) -> u64 {
 }
 
 /// Recovers again from what the first recovery has left, writes and deletes, and recovers once more.
-fn goes_on(image: &[u8], found: &State, driver: &mut Driver) -> Result<(), String> {
-    let mut engine = Engine::recover(image, None).map_err(|refusal| format!("the second time {refusal}"))?;
+fn goes_on(image: &[u8], machine: Machine, found: &State, driver: &mut Driver) -> Result<(), String> {
+    // On a disk everything is synced by the opening: it may be cut by another loss of power.
+    let machine = if machine.disk { machine.rebooted() } else { machine };
+    let mut engine = Engine::recover(image, machine, None).map_err(|refusal| format!("the second time {refusal}"))?;
     let again = State::of(&engine.store);
     if again != *found {
         return Err(format!("recovering twice differs from once: {}", again.difference(found)));
@@ -190,7 +185,7 @@ fn goes_on(image: &[u8], found: &State, driver: &mut Driver) -> Result<(), Strin
     }
     let image = engine.image();
     drop(engine);
-    let engine = Engine::recover(&image, None).map_err(|refusal| format!("after going on {refusal}"))?;
+    let engine = Engine::recover(&image, machine, None).map_err(|refusal| format!("after going on {refusal}"))?;
     let recovered = State::of(&engine.store);
     if recovered != after {
         return Err(format!("after going on and a further crash {}", recovered.difference(&after)));

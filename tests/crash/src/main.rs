@@ -12,6 +12,7 @@ mod concurrent;
 mod damage;
 mod engine;
 mod explore;
+mod file_layer;
 mod judge;
 mod logview;
 mod mechanism;

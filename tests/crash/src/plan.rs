@@ -9,6 +9,7 @@ use crate::explore::{Effort, Explorer, Flaw, Tally};
 use crate::mechanism;
 use crate::violation::{Level, Token, Violation};
 use crate::workload::{Start, Workload, ace, commands, random, special};
+use fencepost::store::Fsync;
 use fencepost_harness::Seed;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -60,6 +61,14 @@ enum Task {
 const GATE_MIXES: usize = 60;
 const MIX_LENGTH: usize = 24;
 
+/// Of those with their pool on a disk.
+const GATE_DISK_MIXES: usize = 9;
+
+/// Whether what a workload is about can happen on a disk as well. A new pool gets its name only with a sync, of which a region in memory knows nothing.
+fn can_be_on_disk(workload: &Workload) -> bool {
+    !workload.exhaustive && !matches!(workload.start, Start::Nothing | Start::Recycled)
+}
+
 /// Steps of the random mixes behind the gate.
 const LONG_LENGTHS: [usize; 4] = [8, 24, 60, 120];
 
@@ -80,6 +89,15 @@ fn gate(seed: u64) -> Vec<Task> {
     }
     commands::all().into_iter().for_each(|workload| add(workload, small));
     ace::sequences(2).for_each(|workload| add(workload, Effort { depth: 0, ..small }));
+    let disk = Effort { exhaustive_units: 0, lazily: true, random_per_cut: 2, depth: 1, seed };
+    for fsync in Fsync::ALL {
+        special::all().into_iter().filter(can_be_on_disk).for_each(|workload| add(workload.on_disk(fsync), disk));
+    }
+    ace::sequences(1).for_each(|workload| add(workload.on_disk(Fsync::EverySec), disk));
+    let mut rng = Seed(seed).rng(3);
+    for number in 0..GATE_DISK_MIXES {
+        add(random::workload(rng.next(), MIX_LENGTH).on_disk(Fsync::ALL[number % Fsync::ALL.len()]), disk);
+    }
     let mut rng = Seed(seed).rng(2);
     (0..GATE_MIXES).for_each(|_| add(random::workload(rng.next(), MIX_LENGTH), mixed));
     tasks
@@ -108,7 +126,11 @@ fn beyond(seed: u64, number: usize) -> Task {
         let effort = Effort { exhaustive_units: 4, lazily: true, random_per_cut: 4, depth: 1, ..effort };
         return Task::Explore(Box::new(ace::nth(3, chosen).expect("below their number")), effort);
     } else {
-        random::workload(rng.next(), LONG_LENGTHS[number / 4 % LONG_LENGTHS.len()])
+        let mix = random::workload(rng.next(), LONG_LENGTHS[number / 4 % LONG_LENGTHS.len()]);
+        match number % 8 {
+            0 => mix.on_disk(Fsync::ALL[number / 8 % Fsync::ALL.len()]),
+            _ => mix,
+        }
     };
     Task::Explore(Box::new(workload), effort)
 }

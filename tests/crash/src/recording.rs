@@ -5,17 +5,20 @@
 //! may be visible before it is durable. The recorded run sends each step as one pipeline, under the recorder; its replies and its states must be
 //! those of the reference.
 
-use crate::engine::{Driver, Engine, Refusal, Request};
+use crate::engine::{Driver, Engine, Machine, Refusal, Request};
 use crate::recycle::recycle;
 use crate::rules;
 use crate::state::{Name, State};
 use crate::violation::Level;
 use crate::workload::{Action, Start, Step, Workload};
 use fencepost::command::{Flags, KeySpec, find};
-use fencepost::store::{Store, in_transaction};
+use fencepost::store::{Fsync, Store, in_transaction};
 use pmem_emulation::{Call, Event, EventKind, Hook, Note, Recorder, RecorderOptions, Trace};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+/// Steps from one sync to the next where there is one each second.
+const STEPS_A_SECOND: usize = 3;
 
 /// A key that a reply has shown to have expired, and when it did.
 pub type Gone = BTreeSet<(Name, u64)>;
@@ -35,6 +38,10 @@ pub struct Recording {
     pub syncs: Vec<(usize, usize)>,
     /// The position from which on there is a pool: 0 unless it is made in the trace.
     pub created_at: usize,
+    /// What it ran on.
+    pub machine: Machine,
+    /// When the file was synced, if it was one.
+    pub fsync: Option<Fsync>,
     /// What went wrong without any crash.
     pub found: Vec<(Level, String)>,
     /// The names of commands that succeeded, for the test that none is left out.
@@ -94,30 +101,45 @@ impl Hook for Probe {
 /// What a recorded run begins with. Makes the same engine each time that it is asked.
 enum Beginning<'a> {
     Workload(&'a Workload),
-    Image(&'a [u8]),
+    Image(&'a [u8], Machine, Option<Fsync>),
 }
 
 impl Beginning<'_> {
     fn engine(&self, hook: Option<Arc<dyn Hook>>, driver: &mut Driver) -> Result<Engine, Refusal> {
         driver.reconnect();
-        let Self::Workload(workload) = self else { return Engine::recover(self.image(), hook) };
+        let machine = self.machine();
+        let workload = match self {
+            Self::Workload(workload) => workload,
+            Self::Image(image, ..) => return Engine::recover(image, machine, hook),
+        };
         match workload.start {
-            Start::Nothing => Ok(Engine::create(workload.segments, hook)),
-            Start::Open => Ok(run_prelude(workload, hook, driver)),
+            Start::Nothing => Ok(Engine::create(workload.segments, machine, hook)),
+            Start::Open => Ok(run_prelude(workload, machine, hook, driver)),
             Start::Killed | Start::Closed | Start::Recycled => {
-                let mut engine = run_prelude(workload, None, driver);
+                let mut engine = run_prelude(workload, machine, None, driver);
                 if workload.start == Start::Closed {
                     engine.close();
                 }
                 driver.reconnect();
                 let image = if workload.start == Start::Recycled { recycle(&engine) } else { engine.image() };
-                Engine::recover(&image, hook)
+                Engine::recover(&image, machine, hook)
             }
         }
     }
 
-    fn image(&self) -> &[u8] {
-        if let Self::Image(image) = self { image } else { &[] }
+    fn machine(&self) -> Machine {
+        match self {
+            Self::Workload(Workload { disk: None, .. }) => Machine::PMEM,
+            Self::Workload(_) => Machine::DISK,
+            Self::Image(_, machine, _) => *machine,
+        }
+    }
+
+    fn fsync(&self) -> Option<Fsync> {
+        match self {
+            Self::Workload(workload) => workload.disk,
+            Self::Image(_, _, fsync) => *fsync,
+        }
     }
 
     /// Whether what the engine did to become open is no part of the recording.
@@ -130,11 +152,13 @@ impl Beginning<'_> {
     }
 }
 
-fn run_prelude(workload: &Workload, hook: Option<Arc<dyn Hook>>, driver: &mut Driver) -> Engine {
-    let mut engine = Engine::create(workload.segments, hook);
+fn run_prelude(workload: &Workload, machine: Machine, hook: Option<Arc<dyn Hook>>, driver: &mut Driver) -> Engine {
+    let mut engine = Engine::create(workload.segments, machine, hook);
     for step in &workload.prelude {
         step.run(&mut engine, driver);
     }
+    // What the recording begins with is there after any power cut.
+    engine.sync();
     engine
 }
 
@@ -151,8 +175,14 @@ impl Recording {
     ///
     /// # Errors
     /// The engine refuses it.
-    pub fn of_image(image: &[u8], steps: &[Step], driver: &mut Driver) -> Result<Self, Refusal> {
-        Self::record(&Beginning::Image(image), steps, driver)
+    pub fn of_image(
+        image: &[u8],
+        machine: Machine,
+        fsync: Option<Fsync>,
+        steps: &[Step],
+        driver: &mut Driver,
+    ) -> Result<Self, Refusal> {
+        Self::record(&Beginning::Image(image, machine, fsync), steps, driver)
     }
 
     fn record(beginning: &Beginning<'_>, steps: &[Step], driver: &mut Driver) -> Result<Self, Refusal> {
@@ -167,7 +197,14 @@ impl Recording {
         for (number, step) in steps.iter().enumerate() {
             store.pool().region().note(Note::Begin(number as u64));
             let answered = step.run(&mut engine, driver);
+            // What is promised depends on when the file is synced, not on how it comes about.
+            if beginning.fsync() == Some(Fsync::Always) && !step.requests().is_empty() {
+                engine.sync();
+            }
             store.pool().region().note(Note::Ack(number as u64));
+            if beginning.fsync() == Some(Fsync::EverySec) && number % STEPS_A_SECOND == 1 {
+                engine.sync();
+            }
             if answered != replies[number] {
                 let (one, other) = (answered.escape_ascii(), replies[number].escape_ascii());
                 found.push((Level::Run, format!("`{step}` is answered {one} as a pipeline and {other} one by one")));
@@ -182,10 +219,13 @@ impl Recording {
         let created = |event: &Event| matches!(event.kind, EventKind::Note(Note::RecoveryDone));
         let created_at = trace.events().iter().position(created).filter(|_| beginning.creates()).unwrap_or(0);
         assert!(!trace.is_truncated(), "workloads are small");
-        found.extend(recorder.findings().iter().map(|finding| (Level::Rule, finding.to_string())));
+        // On a disk nothing depends on fences.
+        let findings = if beginning.fsync().is_none() { recorder.findings() } else { Vec::new() };
+        found.extend(findings.iter().map(|finding| (Level::Rule, finding.to_string())));
         found.extend(rules::check(&trace, store.pool()).into_iter().map(|what| (Level::Rule, what)));
         let syncs = syncs(&trace);
-        Ok(Self { trace, states, ends, times, gone, syncs, created_at, found, succeeded })
+        let (machine, fsync) = (beginning.machine(), beginning.fsync());
+        Ok(Self { trace, states, ends, times, gone, syncs, created_at, machine, fsync, found, succeeded })
     }
 }
 
@@ -243,6 +283,7 @@ impl Reference {
                 | Action::Clean(_)
                 | Action::Seal
                 | Action::Grow(_)
+                | Action::Sync
                 | Action::Close => {
                     step.run(&mut engine, driver);
                     run.states.push(State::of(&engine.store));

@@ -1,8 +1,8 @@
 //! From a violation to the smallest workload that still shows one, and to a report that a person can act on.
 
 use crate::engine::Driver;
-use crate::explore::{Effort, Explorer, Flaw, Tally, judge_on_disk};
-use crate::judge::{CONTINUATION, judge};
+use crate::explore::{Effort, Explorer, Flaw, Tally};
+use crate::judge::judge;
 use crate::recording::Recording;
 use crate::violation::{Cut, Level, Violation};
 use crate::workload::{self, Workload};
@@ -66,18 +66,17 @@ pub fn replay(token: &crate::violation::Token, driver: &mut Driver) -> Result<St
             }
         }
         describe_cut(&mut text, &recording.trace, cut, depth);
-        if cut.domain == Domain::PageCache {
-            let verdict = judge_on_disk(&recording, &mut replay, &cut.kept, driver);
-            return verdict.map_err(|what| format!("{text}{what}")).map(|()| text);
-        }
         let (done, begun) = (replay.promises().acknowledged.len(), replay.promises().unanswered.len());
-        let expected = recording.expected(cut.position, done, begun > 0);
+        let expected = match workload.disk {
+            None => recording.expected(cut.position, done, begun > 0),
+            Some(_) => recording.expected_on_disk(cut.position, done, begun > 0, cut.domain == Domain::Eadr),
+        };
         let verdict = replay.with_image(&cut.kept, |image| judge(image, &expected, true, None, driver));
         verdict.map_err(|what| format!("{text}{what}"))?;
-        if depth + 1 == token.cuts.len() && expected.may_be_missing {
+        if depth + 1 == token.cuts.len() && (expected.may_be_missing || workload.disk.is_some()) {
             return Ok(text);
         }
-        let next = replay.with_image(&cut.kept, |image| Recording::of_image(image, &CONTINUATION, driver));
+        let next = replay.with_image(&cut.kept, |image| recording.goes_on(image, driver));
         recording = next.map_err(|refusal| format!("{text}{refusal}"))?;
     }
     match recording.found.first() {

@@ -166,7 +166,8 @@ pub(super) fn persistence(report: &mut Report, ctx: &Ctx<'_>) {
         ],
     );
     report.field("rdb_last_save_time", saving::last_save_ms(ctx) / 1000);
-    report.field("rdb_last_bgsave_status", "ok");
+    let sync_status = if store.sync_failed { "err" } else { "ok" };
+    report.field("rdb_last_bgsave_status", sync_status);
     report.field("rdb_last_bgsave_time_sec", 0);
     report.field("rdb_current_bgsave_time_sec", -1);
     report.field("rdb_saves", 0);
@@ -177,7 +178,7 @@ pub(super) fn persistence(report: &mut Report, ctx: &Ctx<'_>) {
     report.field("aof_current_rewrite_time_sec", -1);
     report.field("aof_last_bgrewrite_status", "ok");
     zeros(report, &["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    report.field("aof_last_write_status", "ok");
+    report.field("aof_last_write_status", sync_status);
     zeros(report, &["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
     if ctx.loading {
         // The pool is not known yet.
@@ -187,6 +188,8 @@ pub(super) fn persistence(report: &mut Report, ctx: &Ctx<'_>) {
     report.field("pool_power_loss_safe", yes_no(store.power_loss_safe));
     report.field("pool_process_kill_safe", yes_no(store.process_kill_safe));
     report.field("pool_granularity", store.granularity);
+    report.field("pool_fsync", store.fsync);
+    report.field("pool_sync_epoch", store.sync_epoch);
     report.field("pool_flush_instruction", store.flush_instruction);
     report.field("pool_path", &store.path);
     report.size("pool_size", store.pool_bytes);

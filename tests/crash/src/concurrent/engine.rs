@@ -40,7 +40,7 @@ const HASH_KEY: [u8; 16] = *b"the same always.";
 fn options(segments: u32, hook: Option<Arc<dyn Hook>>) -> StoreOptions {
     let pool = PoolOptions {
         path: None,
-        bytes: 2 * SUPERBLOCK_BYTES as u64 + u64::from(segments) * SEGMENT_BYTES,
+        bytes: 4 * SUPERBLOCK_BYTES as u64 + u64::from(segments) * SEGMENT_BYTES,
         max_bytes: 0,
         segment_bytes: Some(SEGMENT_BYTES),
         stripes: STRIPES,

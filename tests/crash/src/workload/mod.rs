@@ -11,6 +11,7 @@
 //! | `!clean 3` | the cleaner takes three steps |
 //! | `!seal` | the worker's segment is sealed: its next write begins another |
 //! | `!grow 18` | the pool grows to 18 segments |
+//! | `!sync` | the file is synced |
 //! | `!close` | the store is closed as by a shutdown; must be the last |
 //!
 //! To add a workload is to add its lines to one of the lists ([`ace`], [`commands`], [`special`]).
@@ -20,7 +21,8 @@ pub mod commands;
 pub mod random;
 pub mod special;
 
-use crate::engine::{Driver, Engine, Request, SEGMENTS};
+use crate::engine::{Driver, Engine, Machine, Request, SEGMENTS};
+use fencepost::store::Fsync;
 use std::fmt;
 
 /// One step of a workload.
@@ -38,6 +40,8 @@ pub enum Action {
     Seal,
     /// The pool grows to so many segments.
     Grow(u32),
+    /// The file is synced.
+    Sync,
     /// The store is closed.
     Close,
 }
@@ -64,6 +68,7 @@ impl Step {
                 ["clean", steps] => Action::Clean(steps.parse().expect("a number of steps")),
                 ["seal"] => Action::Seal,
                 ["grow", segments] => Action::Grow(segments.parse().expect("a number of segments")),
+                ["sync"] => Action::Sync,
                 ["close"] => Action::Close,
                 _ => panic!("no such step: {line}"),
             },
@@ -85,6 +90,7 @@ impl Step {
             Action::Clean(steps) => engine.clean(*steps),
             Action::Seal => engine.seal(),
             Action::Grow(segments) => engine.grow(*segments),
+            Action::Sync => engine.sync(),
             Action::Close => engine.close(),
         }
         Vec::new()
@@ -127,7 +133,7 @@ pub fn pattern(len: usize, salt: u8) -> Vec<u8> {
 
 /// What DUMP gives of a string.
 fn dump_of(text: &[u8]) -> Vec<u8> {
-    let (mut engine, mut driver) = (Engine::create(SEGMENTS, None), Driver::new());
+    let (mut engine, mut driver) = (Engine::create(SEGMENTS, Machine::PMEM, None), Driver::new());
     let set = vec![b"SET".to_vec(), b"k".to_vec(), text.to_vec()];
     let replies = engine.run(&mut driver, &[set, vec![b"DUMP".to_vec(), b"k".to_vec()]]);
     let bulk = replies.strip_prefix(b"+OK\r\n$").expect("SET succeeds");
@@ -158,6 +164,8 @@ pub struct Workload {
     pub name: String,
     pub segments: u32,
     pub start: Start,
+    /// Where the pool is a file on a disk, when that is synced.
+    pub disk: Option<Fsync>,
     /// Run before the recording begins.
     pub prelude: Vec<Step>,
     pub steps: Vec<Step>,
@@ -175,6 +183,7 @@ impl Workload {
             name: name.into(),
             segments: SEGMENTS,
             start: Start::Open,
+            disk: None,
             prelude,
             steps,
             kept: None,
@@ -191,14 +200,26 @@ impl Workload {
         Self { steps, kept: Some(kept), explore_from: 0, ..self.clone() }
     }
 
+    /// The same, with the pool on a disk.
+    pub fn on_disk(self, fsync: Fsync) -> Self {
+        Self { name: format!("{DISK}{}/{}", fsync.name(), self.name), disk: Some(fsync), ..self }
+    }
+
     /// The numbers of its steps in the whole workload.
     pub fn numbers(&self) -> Vec<usize> {
         self.kept.clone().unwrap_or_else(|| (0..self.steps.len()).collect())
     }
 }
 
-/// The workload of a name: `ace/3.7`, `command/12`, `special/creation`, `random/2a/40`.
+/// What the names of workloads begin with that have their pool on a disk.
+const DISK: &str = "disk/";
+
+/// The workload of a name: `ace/3.7`, `command/12`, `special/creation`, `random/2a/40`, `disk/everysec/ace/3.7`.
 pub fn by_name(name: &str) -> Option<Workload> {
+    if let Some((word, rest)) = name.strip_prefix(DISK).and_then(|rest| rest.split_once('/')) {
+        let fsync = Fsync::ALL.into_iter().find(|fsync| fsync.name() == word)?;
+        return by_name(rest).map(|workload| workload.on_disk(fsync));
+    }
     let (family, rest) = name.split_once('/')?;
     match family {
         "ace" => ace::by_name(rest),
@@ -228,7 +249,7 @@ mod tests {
             .into_iter()
             .chain(special::all())
             .chain(ace::sequences(1))
-            .chain([random::workload(42, 10)]);
+            .chain([random::workload(42, 10), random::workload(43, 10).on_disk(Fsync::Always)]);
         for workload in all {
             let found = by_name(&workload.name).unwrap_or_else(|| panic!("{} is not found", workload.name));
             assert_eq!((found.prelude, found.steps), (workload.prelude, workload.steps), "{}", workload.name);

@@ -1,0 +1,125 @@
+//! A pool on a file: what a sync covers, and what recovery makes of it.
+
+use super::*;
+use crate::log::{Kind, scan_batches};
+use crate::persist::{Medium, Region};
+use crate::pool::SyncMark;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn options(boot: u8, bytes: u64, segment_bytes: u64) -> StoreOptions {
+    let region = RegionOptions { acts_as: Some(Medium::File), boot_id: Some([boot; 16]), ..RegionOptions::default() };
+    let store = StoreOptions::dram(bytes);
+    StoreOptions { pool: PoolOptions { region, segment_bytes: Some(segment_bytes), ..store.pool }, ..store }
+}
+
+fn open(options: &StoreOptions) -> Store {
+    Store::open(options, Clock::manual(NOW), &Progress::default()).expect("memory")
+}
+
+fn number(store: &Store, name: &[u8]) -> u64 {
+    get(store, name).map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+}
+
+fn image(store: &Store) -> Vec<u8> {
+    let region = store.pool.region();
+    region.read(0, region.len()).expect("memory").to_vec()
+}
+
+/// What a server finds that opens an image under a boot of the system.
+fn reopened(image: &[u8], boot: u8) -> Store {
+    let options = options(boot, 1 << 20, 4096);
+    let region = Region::from_image(image, &options.pool.region).expect("memory");
+    let pool = Pool::from_region(region, Path::new("image")).expect("a pool");
+    Store::recover(pool, &options, Clock::manual(NOW), &Progress::default()).expect("it opens")
+}
+
+/// The last value of each key in what a mark covers.
+fn covered(pool: &Pool, mark: &SyncMark) -> [u64; 2] {
+    let mut last = [0; 2];
+    for log in &mark.logs {
+        let segment = pool.read(pool.segment_offset(log.id), pool.segment_bytes());
+        let seed = pool.segment_seed(log.id);
+        scan_batches(&segment[..log.end as usize], seed, true, |_, record, _| {
+            if record.kind == Kind::String {
+                let value = u64::from_le_bytes(record.value.try_into().expect("eight bytes"));
+                let which = usize::from(record.key == b"effect");
+                last[which] = last[which].max(value);
+            }
+        });
+    }
+    last
+}
+
+/// One thread writes, another writes what it has read of that: whatever moment a cut falls on, it never has the effect without the cause.
+#[test]
+fn a_cut_has_no_effect_without_its_cause() {
+    // All that is written fits the first segments, so that each mark speaks of all of it.
+    let store = open(&options(1, 256 << 20, 32 << 20));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut worker = store.worker();
+            for i in 1..=60_000u64 {
+                set(&store, &mut worker, b"cause", &i.to_le_bytes(), None);
+            }
+            over.store(true, Ordering::Release);
+        });
+        scope.spawn(|| {
+            let (mut worker, mut seen) = (store.worker(), 0);
+            while !over.load(Ordering::Acquire) {
+                let cause = number(&store, b"cause");
+                if cause > seen {
+                    seen = cause;
+                    set(&store, &mut worker, b"effect", &seen.to_le_bytes(), None);
+                }
+            }
+        });
+        let mut cuts = 0;
+        // Ends: with the first thread.
+        while !over.load(Ordering::Acquire) {
+            store.sync().expect("memory can be synced");
+            cuts += 1;
+            let pool = store.pool();
+            let mark = pool.sync_marks().swap_remove(0);
+            // Reading all of the logs each time would take too long.
+            if cuts % 16 == 0 {
+                let [cause, effect] = covered(pool, &mark);
+                assert!(effect <= cause, "a cut has effect {effect}, but the cause only up to {cause}");
+            }
+        }
+        assert!(cuts > 100, "only {cuts} cuts");
+    });
+}
+
+/// After a power cut everything counts up to the last sync, and nothing behind it, wherever it lies; after the end of the process all does.
+#[test]
+fn a_power_cut_takes_back_what_was_not_synced_and_the_end_of_a_process_nothing() {
+    let store = open(&options(1, 1 << 20, 4096));
+    let mut worker = store.worker();
+    // Enough that segments are opened, filled and sealed on both sides of the sync.
+    let names: Vec<String> = (0..60).map(|i| format!("key:{i}")).collect();
+    for (i, name) in names.iter().enumerate() {
+        if i == 35 {
+            store.sync().expect("memory can be synced");
+        }
+        set(&store, &mut worker, name.as_bytes(), &[i as u8; 700], None);
+    }
+    set(&store, &mut worker, b"key:3", &[255; 700], None);
+    let left = image(&store);
+    drop((worker, store));
+    let killed = reopened(&left, 1);
+    assert_eq!(killed.len(0), 60);
+    let cut = reopened(&left, 2);
+    assert_eq!(cut.len(0), 35);
+    let first_byte = |store: &Store| get(store, b"key:3").map(|value| value[0]);
+    assert_eq!((first_byte(&killed), first_byte(&cut)), (Some(255), Some(3)));
+    // What was taken back is gone for good, and its segments can be used.
+    let mut worker = cut.worker();
+    for name in &names[35..] {
+        set(&cut, &mut worker, name.as_bytes(), &[77; 700], None);
+    }
+    let left = image(&cut);
+    drop((worker, cut));
+    assert_eq!(reopened(&left, 2).len(0), 60);
+    assert_eq!(reopened(&left, 3).len(0), 35);
+}
