@@ -162,6 +162,20 @@ fn put_word(out: &mut BytesMut, word: u64, len: usize) {
 fn put_long_integer_line(out: &mut BytesMut, kind: u64, value: i64) {
     const CHUNK: u64 = 100_000_000;
     out.reserve(INTEGER_LINE_BYTES);
+    if let Ok(value) = u64::try_from(value)
+        && value < CHUNK
+    {
+        // Sign, digits and line end in one go.
+        let digits = eight_digits(value);
+        let zeros = leading_zeros(digits);
+        let len = 8 - zeros as usize;
+        let text = u128::from((digits | ASCII_ZEROS) >> (8 * zeros));
+        let line = u128::from(kind) | text << 8 | u128::from(LINE_END) << (8 * (1 + len));
+        let end = out.len() + len + 3;
+        out.put_slice(&line.to_le_bytes());
+        out.truncate(end);
+        return;
+    }
     if value < 0 {
         put_word(out, kind | u64::from(b'-') << 8, 2);
     } else {
@@ -172,13 +186,18 @@ fn put_long_integer_line(out: &mut BytesMut, kind: u64, value: i64) {
     // At most two chunks lead with nothing in them; a zero is written as the last one.
     let first = chunks.iter().position(|&chunk| chunk != 0).unwrap_or(chunks.len() - 1);
     let digits = eight_digits(chunks[first]);
-    // The first digit is in the low byte; the last one stays even when it is a zero.
-    let zeros = (digits | 1 << 56).trailing_zeros() / 8;
+    let zeros = leading_zeros(digits);
     put_word(out, (digits | ASCII_ZEROS) >> (8 * zeros), 8 - zeros as usize);
     for &chunk in &chunks[first + 1..] {
         put_word(out, eight_digits(chunk) | ASCII_ZEROS, 8);
     }
     put_word(out, LINE_END, 2);
+}
+
+/// How many of eight digits are zeros that lead: the last one stays even when it is a zero.
+fn leading_zeros(digits: u64) -> u32 {
+    // The first digit is in the low byte.
+    (digits | 1 << 56).trailing_zeros() / 8
 }
 
 /// The eight decimal digits of a value below 10^8, one a byte, the first in the low byte.
