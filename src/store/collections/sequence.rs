@@ -1,8 +1,11 @@
 //! An order of many elements: a B+ tree that counts, so that the element at a position, the position of an element, inserting and removing all take
 //! O(log n) and touch a few hundred bytes.
 //!
-//! Elements lie in the leaves; an inner node knows how many are below each child. Who searches by something else than a position gives a predicate
-//! that holds for a front part of the order ([`Sequence::partition_point`]).
+//! Elements lie in the leaves; an inner node knows of each child how many are below it, and a copy of the first of them, so that a search touches one
+//! array a level. Who searches by something else than a position gives a predicate that holds for a front part of the order
+//! ([`Sequence::partition_point`]).
+
+use super::End;
 
 /// Most elements in a leaf, and most children of an inner node.
 const FULL: usize = 64;
@@ -10,6 +13,7 @@ const FULL: usize = 64;
 /// See the module.
 pub struct Sequence<T> {
     root: Node<T>,
+    len: usize,
 }
 
 enum Node<T> {
@@ -19,12 +23,14 @@ enum Node<T> {
 
 struct Child<T> {
     count: usize,
+    /// The first element below.
+    first: T,
     node: Box<Node<T>>,
 }
 
 impl<T> Default for Sequence<T> {
     fn default() -> Self {
-        Self { root: Node::Leaf(Vec::new()) }
+        Self { root: Node::Leaf(Vec::new()), len: 0 }
     }
 }
 
@@ -46,14 +52,24 @@ impl<T: Copy> FromIterator<T> for Sequence<T> {
             }
             level = above;
         }
-        level.pop().map_or_else(Self::default, |child| Self { root: *child.node })
+        level.pop().map_or_else(Self::default, |child| Self { len: child.count, root: *child.node })
     }
 }
 
 impl<T: Copy> Sequence<T> {
-    /// How many elements there are. O(1), up to [`FULL`] additions.
+    /// How many elements there are.
     pub fn len(&self) -> usize {
-        self.root.len()
+        self.len
+    }
+
+    /// The first element. O(1).
+    pub fn first(&self) -> Option<T> {
+        (self.len > 0).then(|| self.root.first())
+    }
+
+    /// The last element. O(log n).
+    pub fn last(&self) -> Option<T> {
+        self.end_leaf(End::Right).last().copied()
     }
 
     /// The element at position `at`.
@@ -85,7 +101,7 @@ impl<T: Copy> Sequence<T> {
                 Node::Leaf(elements) => return before + elements.partition_point(holds),
                 Node::Inner(children) => {
                     // The last child whose first element is still in the front part; the first child otherwise.
-                    let at = children[1..].partition_point(|child| holds(child.node.first()));
+                    let at = children[1..].partition_point(|child| holds(&child.first));
                     before += children[..at].iter().map(|child| child.count).sum::<usize>();
                     node = &children[at].node;
                 }
@@ -102,9 +118,47 @@ impl<T: Copy> Sequence<T> {
 
     /// Inserts an element so that it is at position `at`, at most [`Sequence::len`].
     pub fn insert(&mut self, at: usize, element: T) {
+        self.len += 1;
         if let Some(right) = self.root.insert(at, element) {
             let left = Child::new(std::mem::replace(&mut self.root, Node::Leaf(Vec::new())));
             self.root = Node::Inner(vec![left, Child::new(right)]);
+        }
+    }
+
+    /// Inserts an element at an end: O(log n), with no search.
+    pub fn push(&mut self, end: End, element: T) {
+        if self.end_leaf(end).len() == FULL {
+            let at = if end == End::Left { 0 } else { self.len };
+            return self.insert(at, element);
+        }
+        self.len += 1;
+        let mut node = &mut self.root;
+        loop {
+            match node {
+                Node::Leaf(elements) if end == End::Left => return elements.insert(0, element),
+                Node::Leaf(elements) => return elements.push(element),
+                Node::Inner(children) => {
+                    let child = end_of_mut(children, end);
+                    child.count += 1;
+                    if end == End::Left {
+                        child.first = element;
+                    }
+                    node = &mut *child.node;
+                }
+            }
+        }
+    }
+
+    fn end_leaf(&self, end: End) -> &[T] {
+        let mut node = &self.root;
+        loop {
+            match node {
+                Node::Leaf(elements) => return elements,
+                Node::Inner(children) => {
+                    let child = if end == End::Left { children.first() } else { children.last() };
+                    node = &child.expect("an inner node has children").node;
+                }
+            }
         }
     }
 
@@ -116,7 +170,11 @@ impl<T: Copy> Sequence<T> {
                 Node::Leaf(elements) => return std::mem::replace(&mut elements[at], element),
                 Node::Inner(children) => {
                     let number = child_at(children, &mut at);
-                    node = &mut *children[number].node;
+                    let child = &mut children[number];
+                    if at == 0 {
+                        child.first = element;
+                    }
+                    node = &mut *child.node;
                 }
             }
         }
@@ -125,6 +183,7 @@ impl<T: Copy> Sequence<T> {
     /// Removes the element at position `at`.
     pub fn remove(&mut self, at: usize) -> T {
         let removed = self.root.remove(at);
+        self.len -= 1;
         self.lower_root();
         removed
     }
@@ -134,6 +193,7 @@ impl<T: Copy> Sequence<T> {
         let mut removed = Vec::with_capacity(count);
         if count > 0 {
             self.root.remove_range(at, count, &mut removed);
+            self.len -= count;
         }
         self.lower_root();
         removed
@@ -168,7 +228,17 @@ fn child_at<T>(children: &[Child<T>], at: &mut usize) -> usize {
 
 impl<T: Copy> Child<T> {
     fn new(node: Node<T>) -> Self {
-        Self { count: node.len(), node: Box::new(node) }
+        Self { count: node.len(), first: node.first(), node: Box::new(node) }
+    }
+}
+
+impl<T: Copy> Child<T> {
+    /// So many have been removed below.
+    fn fewer(&mut self, count: usize) {
+        self.count -= count;
+        if self.count > 0 {
+            self.first = self.node.first();
+        }
     }
 }
 
@@ -181,45 +251,28 @@ impl<T: Copy> Node<T> {
     }
 
     /// The first element below. Only the root may have none.
-    fn first(&self) -> &T {
+    fn first(&self) -> T {
         match self {
-            Node::Leaf(elements) => &elements[0],
-            Node::Inner(children) => children[0].node.first(),
+            Node::Leaf(elements) => elements[0],
+            Node::Inner(children) => children[0].first,
         }
     }
 
     /// Inserts below; returns what did not fit any more, to be put to the right of this node.
     fn insert(&mut self, mut at: usize, element: T) -> Option<Node<T>> {
         match self {
-            Node::Leaf(elements) => {
-                let split = (elements.len() == FULL).then(|| split(elements, at));
-                match split {
-                    Some(mut right) if at > elements.len() => {
-                        right.insert(at - elements.len(), element);
-                        Some(Node::Leaf(right))
-                    }
-                    Some(right) => {
-                        elements.insert(at, element);
-                        Some(Node::Leaf(right))
-                    }
-                    None => {
-                        elements.insert(at, element);
-                        None
-                    }
-                }
-            }
+            Node::Leaf(elements) => insert_into(elements, at, element).map(Node::Leaf),
             Node::Inner(children) => {
                 let number = child_for_insert(children, &mut at);
-                let overflow = children[number].node.insert(at, element);
-                children[number].count += 1;
-                let right = Child::new(overflow?);
-                children[number].count -= right.count;
-                let mut rest = (children.len() == FULL).then(|| split(children, number + 1));
-                match &mut rest {
-                    Some(rest) if number + 1 > children.len() => rest.insert(number + 1 - children.len(), right),
-                    _ => children.insert(number + 1, right),
+                let child = &mut children[number];
+                let overflow = child.node.insert(at, element);
+                child.count += 1;
+                if at == 0 {
+                    child.first = element;
                 }
-                rest.map(Node::Inner)
+                let right = Child::new(overflow?);
+                child.count -= right.count;
+                insert_into(children, number + 1, right).map(Node::Inner)
             }
         }
     }
@@ -230,7 +283,7 @@ impl<T: Copy> Node<T> {
             Node::Inner(children) => {
                 let number = child_at(children, &mut at);
                 let removed = children[number].node.remove(at);
-                children[number].count -= 1;
+                children[number].fewer(1);
                 join(children, number);
                 removed
             }
@@ -252,7 +305,7 @@ impl<T: Copy> Node<T> {
                         let here = left.min(child.count - from);
                         child.node.remove_range(from, here, removed);
                         before += child.count;
-                        child.count -= here;
+                        child.fewer(here);
                         left -= here;
                         at = before;
                         touched.push(number);
@@ -298,9 +351,29 @@ impl<T: Copy> Node<T> {
     }
 }
 
-/// The right part of a full node. Where the next one goes to the very end, as in a queue, nearly all stays: the nodes are full then.
+/// Inserts into a node; returns what did not fit any more.
+fn insert_into<T>(all: &mut Vec<T>, at: usize, one: T) -> Option<Vec<T>> {
+    let mut right = (all.len() == FULL).then(|| split(all, at));
+    match &mut right {
+        Some(right) if at > all.len() => right.insert(at - all.len(), one),
+        _ => all.insert(at, one),
+    }
+    right
+}
+
+fn end_of_mut<T>(all: &mut [T], end: End) -> &mut T {
+    let one = if end == End::Left { all.first_mut() } else { all.last_mut() };
+    one.expect("an inner node has children")
+}
+
+/// The right part of a full node. Where the next one goes to the very end, as in a queue, or to the very front, as on a stack, nearly all stays together:
+/// the nodes are full then.
 fn split<T>(full: &mut Vec<T>, at: usize) -> Vec<T> {
-    let keep = if at >= full.len() { FULL - 4 } else { FULL / 2 };
+    let keep = match at {
+        0 => 4,
+        at if at >= full.len() => FULL - 4,
+        _ => FULL / 2,
+    };
     let mut right = Vec::with_capacity(FULL);
     right.extend(full.drain(keep..));
     right
@@ -379,7 +452,7 @@ impl<T: Copy> Iterator for Iter<'_, T> {
 mod tests {
     use super::*;
 
-    fn check<T>(node: &Node<T>, is_root: bool) -> (usize, usize) {
+    fn check<T: Copy + PartialEq>(node: &Node<T>, is_root: bool) -> (usize, usize) {
         match node {
             Node::Leaf(elements) => {
                 assert!(elements.len() <= FULL && (is_root || !elements.is_empty()));
@@ -388,6 +461,7 @@ mod tests {
             Node::Inner(children) => {
                 assert!(children.len() <= FULL && children.len() >= if is_root { 2 } else { 1 });
                 let below: Vec<_> = children.iter().map(|child| check(&child.node, false)).collect();
+                assert!(children.iter().all(|child| child.first == child.node.first()), "another one is first");
                 assert!(below.iter().zip(children).all(|(below, child)| below.0 == child.count));
                 assert!(below.iter().all(|other| other.1 == below[0].1), "leaves at different depths");
                 (below.iter().map(|below| below.0).sum(), below[0].1 + 1)
@@ -408,7 +482,11 @@ mod tests {
             match random(if step < 40_000 { 10 } else { 20 }) {
                 0..5 => {
                     let at = [0, model.len(), random(model.len() + 1)][random(3)];
-                    sequence.insert(at, step);
+                    match at {
+                        0 if step % 2 == 0 => sequence.push(End::Left, step),
+                        at if at == model.len() && step % 2 == 0 => sequence.push(End::Right, step),
+                        at => sequence.insert(at, step),
+                    }
                     model.insert(at, step);
                 }
                 5 if !model.is_empty() => {
@@ -427,6 +505,7 @@ mod tests {
                 _ => {}
             }
             assert_eq!(sequence.len(), model.len());
+            assert_eq!((sequence.first(), sequence.last()), (model.first().copied(), model.last().copied()));
             if step % 500 == 0 {
                 check(&sequence.root, true);
                 let at = random(model.len() + 1);
