@@ -60,6 +60,12 @@ impl StaleFilter {
         }
     }
 
+    /// Has the processor fetch what [`StaleFilter::add`] will change, without waiting for it.
+    #[inline]
+    pub fn warm(&self, hash: u64) {
+        std::hint::black_box(self.counter(hash).load(Ordering::Relaxed));
+    }
+
     /// At least how many superseded records of keys of this hash are in the pool, as far as 255. The stripe of the hash is held.
     pub fn count(&self, hash: u64) -> u8 {
         self.counter(hash).load(Ordering::Relaxed)

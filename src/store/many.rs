@@ -1,8 +1,8 @@
 //! Several independent writes in one commit batch: one fence for a whole pipeline of plain SETs.
 
 use super::read::RUN;
-use super::txn::HeldStripes;
-use super::{Key, Store, StoreError, Worker};
+use super::txn::{HeldStripes, Txn};
+use super::{Db, Key, Store, StoreError, Worker};
 use crate::base::LogAddr;
 use crossbeam_epoch::Guard;
 
@@ -27,25 +27,43 @@ impl Store {
         for (hash, (key, _)) in hashes.iter_mut().zip(pairs) {
             *hash = self.hash(key.name);
         }
-        self.warm(pairs, hashes, guard);
-        let mut numbers = [0u32; RUN];
-        let numbers = &mut numbers[..pairs.len()];
-        for (number, &hash) in numbers.iter_mut().zip(&*hashes) {
-            *number = self.stripes.number(hash);
-        }
-        let held: HeldStripes<'_> = self.lock_stripes(numbers);
-        let mut txn = self.begin(worker, held, now_ms, guard);
+        let mut txn = self.write_hashed(worker, pairs[0].0.db, hashes, now_ms, guard);
+        txn.independent = true;
         for ((key, value), &hash) in pairs.iter().zip(&*hashes) {
             txn.stage_independent(*key, hash, value);
         }
         txn.commit()
     }
 
+    /// As [`Store::write`], of the keys of a database that have these hashes. Asks for the cache lines that finding them will touch.
+    ///
+    /// # Panics
+    /// If there are none, or more than [`RUN`].
+    pub fn write_hashed<'a>(
+        &'a self,
+        worker: &'a mut Worker,
+        db: Db,
+        hashes: &[u64],
+        now_ms: u64,
+        guard: &'a Guard,
+    ) -> Txn<'a> {
+        if hashes.len() > 1 {
+            self.warm(db, hashes, guard);
+        }
+        let mut numbers = [0u32; RUN];
+        let numbers = &mut numbers[..hashes.len()];
+        for (number, &hash) in numbers.iter_mut().zip(hashes) {
+            *number = self.stripes.number(hash);
+        }
+        let held: HeldStripes<'_> = self.lock_stripes(numbers);
+        self.begin(worker, held, now_ms, guard)
+    }
+
     /// Asks for the cache lines that publishing these keys will touch (buckets, and the records that are there now), so that the misses
     /// overlap instead of following one another.
-    fn warm(&self, pairs: &[(Key<'_>, &[u8])], hashes: &[u64], guard: &Guard) {
+    fn warm(&self, db: Db, hashes: &[u64], guard: &Guard) {
         let table = self.table.load(guard);
-        let Some(index) = table.get(pairs[0].0.db).index() else { return };
+        let Some(index) = table.get(db).index() else { return };
         // Header and key may straddle a line.
         let prefetch = |addr: LogAddr| self.pool.region().prefetch(addr.offset(), 2);
         let mut none = [None; RUN];

@@ -158,8 +158,9 @@ impl Store {
         1 << self.chunk_shift
     }
 
+    /// The hash of a key's name.
     #[inline]
-    fn hash(&self, name: &[u8]) -> u64 {
+    pub fn hash(&self, name: &[u8]) -> u64 {
         self.hasher.hash(name)
     }
 

@@ -75,12 +75,12 @@ pub struct Txn<'a> {
     table: &'a DbTable,
     held: HeldStripes<'a>,
     now_ms: u64,
-    /// Where the first key's name lies, and its hash: saves hashing it again.
-    first: (usize, usize, u64),
+    /// Where a key's name lies, and its hash: saves hashing it again.
+    hashed: (usize, usize, u64),
     /// Whether everything staged makes room (deletes) or at least takes none for long (expiry changes).
     pub(super) frees: bool,
     /// Whether readers may see some of the keys changed before others.
-    independent: bool,
+    pub(super) independent: bool,
     /// Whether a look at a key has counted as its use, so that its change is no other; or nothing is to.
     used: Cell<bool>,
 }
@@ -103,7 +103,7 @@ impl Store {
             self.lock_stripes(&mut numbers)
         };
         let mut txn = self.begin(worker, held, now_ms, guard);
-        txn.first = (first_key.name.as_ptr() as usize, first_key.name.len(), first_hash);
+        txn.remember_hash(*first_key, first_hash);
         txn
     }
 
@@ -112,7 +112,8 @@ impl Store {
         numbers.sort_unstable();
         let first = numbers[0];
         let first_held = self.stripes.at(first).lock();
-        let mut rest = Vec::with_capacity(numbers.len() - 1);
+        let is_one = numbers[numbers.len() - 1] == first;
+        let mut rest = if is_one { Vec::new() } else { Vec::with_capacity(numbers.len() - 1) };
         let mut last = first;
         for &number in &numbers[1..] {
             if number != last {
@@ -139,7 +140,18 @@ impl Store {
         let table = self.table.load(guard);
         let now_ms = self.expiry_time(now_ms);
         let used = Cell::new(worker.no_touch);
-        Txn { store: self, worker, guard, table, held, now_ms, first: (0, 0, 0), frees: true, independent: false, used }
+        Txn {
+            store: self,
+            worker,
+            guard,
+            table,
+            held,
+            now_ms,
+            hashed: (0, 0, 0),
+            frees: true,
+            independent: false,
+            used,
+        }
     }
 }
 
@@ -154,19 +166,33 @@ impl<'a> Txn<'a> {
         entry
     }
 
+    /// Counts so many uses of a key more, where uses are counted and the key is there.
+    pub fn count_uses(&self, key: Key<'_>, times: usize) {
+        if self.store.access.is_on() {
+            for _ in 0..times {
+                let _counted = self.get(key);
+            }
+        }
+    }
+
     /// As [`Txn::get`], for a look that does not count as a use.
     pub fn peek(&self, key: Key<'_>) -> Option<Entry<'a>> {
         self.store.entry_held(self.table, key, self.hash(key.name), self.now_ms, self.guard)
     }
 
+    /// The hash of `key`, which comes next, is known.
+    #[inline]
+    pub fn remember_hash(&mut self, key: Key<'_>, hash: u64) {
+        self.hashed = (key.name.as_ptr() as usize, key.name.len(), hash);
+    }
+
     fn hash(&self, name: &[u8]) -> u64 {
-        let (start, len, hash) = self.first;
+        let (start, len, hash) = self.hashed;
         if name.as_ptr() as usize == start && name.len() == len { hash } else { self.store.hash(name) }
     }
 
     /// Stages `key` = `value` as one of several independent writes that share a batch: readers may see one changed before another.
     pub(super) fn stage_independent(&mut self, key: Key<'_>, hash: u64, value: &[u8]) {
-        self.independent = true;
         self.frees = false;
         self.stage_hashed(key, hash, Kind::String, 0, None, value.len(), |bytes| bytes.extend_from_slice(value));
     }

@@ -8,7 +8,7 @@ use crate::base::sync::{PoisonError, RwLock};
 use crate::log::{BatchMark, Kind, NewRecord, Object, ObjectType, Record, Writer};
 use crate::pool::Urgency;
 use crate::store::txn::Txn;
-use crate::store::{Db, Key, StoreError};
+use crate::store::{Db, Key, RUN, StoreError};
 use hashbrown::HashTable;
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -17,6 +17,7 @@ use std::sync::Arc;
 /// A record of a collection in the batch.
 #[derive(Clone, Copy)]
 pub struct StagedElement {
+    /// Of its key; 0 for those of lists.
     hash: u64,
     /// Where in the batch it is.
     pub(in crate::store) offset: usize,
@@ -34,13 +35,15 @@ pub struct CollectionChange {
     shared: Option<SharedCollection>,
     /// Its records among the staged ones.
     records: Range<usize>,
+    /// Bytes of those that are no tombstones.
+    live_bytes: usize,
 }
 
 /// Bytes of elements of a new collection after which they are written to the log in a batch of their own, before the one that makes them a value.
 const SPILL_BYTES: usize = 64 * 1024;
 
 /// Changes after which they are found by a table.
-const LOOK_THROUGH: usize = 16;
+const LOOK_THROUGH: usize = 32;
 
 /// See the module.
 pub struct Edit<'t, 'a> {
@@ -56,6 +59,8 @@ pub struct Edit<'t, 'a> {
     len: usize,
     mark: BatchMark,
     first: usize,
+    /// Bytes of staged records that are no tombstones.
+    live_bytes: usize,
     frees: bool,
     table: HashTable<usize>,
     finished: bool,
@@ -80,32 +85,35 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// [`StoreError::WrongType`], [`StoreError::DamagedRecord`].
     pub fn edit<'t>(&'t mut self, key: Key<'t>, kind: ObjectType) -> Result<Edit<'t, 'a>, StoreError> {
-        let base = self.view(key, kind)?;
-        let mut edit = self.edit_new(key, kind, None);
-        if let Some(view) = base {
-            (edit.id, edit.version, edit.len) = (view.id(), view.version(), view.len());
-            edit.fresh = None;
-            edit.base = Some(view);
-        }
+        let Some(view) = self.view(key, kind)? else { return Ok(self.edit_new(key, kind, None)) };
+        let mut edit = self.begin_edit(view.id(), key, kind);
+        (edit.version, edit.len, edit.base) = (view.version(), view.len(), Some(view));
         Ok(edit)
     }
 
     /// Begins to make a collection that takes the place of whatever is at `key`, unless it stays empty: then that is deleted.
     pub fn edit_new<'t>(&'t mut self, key: Key<'t>, kind: ObjectType, expire_at: Option<u64>) -> Edit<'t, 'a> {
+        let mut edit = self.begin_edit(self.store.new_object(), key, kind);
+        (edit.fresh, edit.expire_at) = (Some(Box::new(Collection::new(kind))), expire_at);
+        edit
+    }
+
+    fn begin_edit<'t>(&'t mut self, id: u64, key: Key<'t>, kind: ObjectType) -> Edit<'t, 'a> {
         let (mark, first) = (self.worker.batch.mark(), self.worker.elements.len());
         let frees = self.frees;
         Edit {
-            id: self.store.new_object(),
+            id,
             txn: self,
             key,
             kind,
             base: None,
-            fresh: Some(Box::new(Collection::new(kind))),
-            expire_at,
+            fresh: None,
+            expire_at: None,
             version: 0,
             len: 0,
             mark,
             first,
+            live_bytes: 0,
             frees,
             table: HashTable::new(),
             finished: false,
@@ -135,17 +143,32 @@ impl<'a> Txn<'a> {
     }
 
     /// Makes the changes of collections in the batch at `at` visible.
+    #[inline]
     pub(in crate::store) fn publish_collections(&mut self, at: u64) {
+        if !self.worker.collections.is_empty() {
+            self.publish_changes(at);
+        }
+    }
+
+    fn publish_changes(&mut self, at: u64) {
         let tools = self.tools();
         let objects = &self.store.objects;
-        for change in std::mem::take(&mut self.worker.collections) {
+        let mut changes = std::mem::take(&mut self.worker.collections);
+        for change in changes.drain(..) {
             let (records, batch) = (&self.worker.elements[change.records.clone()], &self.worker.batch);
+            if at > 0 && change.live_bytes > 0 {
+                // A batch lies in one segment.
+                tools.books.count_live(Writer::record_addr(at, records[0].offset), change.live_bytes);
+            }
             let mut cut = Vec::new();
             let mut apply = |collection: &mut Collection| {
                 for staged in records {
                     let addr = Writer::record_addr(at, staged.offset);
                     // Where it can be it is read from the batch: the pool's lines have just been flushed from the cache.
                     let record = if at > 0 { batch.record(staged.offset) } else { tools.record(addr) };
+                    if at == 0 && record.kind != Kind::ElementTombstone {
+                        tools.books.count_live(addr, record.bytes());
+                    }
                     cut.extend(collection.apply(tools, addr, staged.hash, &record));
                 }
             };
@@ -167,12 +190,20 @@ impl<'a> Txn<'a> {
                 );
             }
         }
+        self.worker.collections = changes;
         self.worker.elements.clear();
         self.worker.names.clear();
     }
 
     /// Takes back collections that were made and are not to be: what of them is in the log is garbage.
+    #[inline]
     pub(in crate::store) fn abandon_collections(&mut self) {
+        if !self.worker.collections.is_empty() {
+            self.abandon_changes();
+        }
+    }
+
+    fn abandon_changes(&mut self) {
         let tools = self.tools();
         for change in std::mem::take(&mut self.worker.collections) {
             if let Some(collection) = change.fresh {
@@ -199,9 +230,29 @@ impl<'t, 'a> Edit<'t, 'a> {
         self.len == 0
     }
 
+    /// Whether there was something before the transaction, and is to be nothing: what is put there now belongs to another collection.
+    pub fn is_gone(&self) -> bool {
+        self.base.is_some() && self.len == 0
+    }
+
     /// The collection before the transaction; `None` when it was absent or is made anew.
     pub fn base(&self) -> Option<&View<'a>> {
         self.base.as_ref()
+    }
+
+    /// Elements of these names are asked for next: has their memory fetched, all at once.
+    pub fn warm<'n>(&self, names: impl Iterator<Item = &'n [u8]>) {
+        let (Some(view), tools) = (&self.base, self.txn.tools()) else { return };
+        let (mut hashes, mut count) = ([0; RUN], 0);
+        for name in names {
+            hashes[count] = with_element_key(self.id, name, |key| tools.hasher.hash(key));
+            count += 1;
+            if count == RUN {
+                view.collection().warm(tools, &hashes);
+                count = 0;
+            }
+        }
+        view.collection().warm(tools, &hashes[..count]);
     }
 
     /// The element of this name as it will be.
@@ -245,7 +296,7 @@ impl<'t, 'a> Edit<'t, 'a> {
         let is_new = with_element_key(self.id, name, |key| {
             let hash = self.txn.tools().hasher.hash(key);
             let is_new = self.find(hash, key).is_none();
-            self.stage(Kind::Element, hash, key, value);
+            self.stage(Kind::Element, hash, [key, &[]], value);
             is_new
         });
         self.len += usize::from(is_new);
@@ -260,7 +311,7 @@ impl<'t, 'a> Edit<'t, 'a> {
     /// As [`Edit::put`].
     pub fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), StoreError> {
         with_element_key(self.id, name, |key| {
-            self.stage(Kind::Element, self.txn.tools().hasher.hash(key), key, value);
+            self.stage(Kind::Element, self.txn.tools().hasher.hash(key), [key, &[]], value);
         });
         self.len += 1;
         self.frees = false;
@@ -276,7 +327,7 @@ impl<'t, 'a> Edit<'t, 'a> {
             let hash = self.txn.tools().hasher.hash(key);
             let is_new = self.find(hash, key).is_none();
             if is_new {
-                self.stage(Kind::Element, hash, key, value);
+                self.stage(Kind::Element, hash, [key, &[]], value);
             }
             is_new
         });
@@ -292,12 +343,17 @@ impl<'t, 'a> Edit<'t, 'a> {
             let hash = self.txn.tools().hasher.hash(key);
             let there = self.find(hash, key).is_some();
             if there {
-                self.stage(Kind::ElementTombstone, hash, key, &[]);
+                self.stage(Kind::ElementTombstone, hash, [key, &[]], &[]);
             }
             there
         });
         self.len -= usize::from(there);
         there
+    }
+
+    /// Removes the elements of these names; says how many were there.
+    pub fn remove_all<'n>(&mut self, names: impl Iterator<Item = &'n [u8]>) -> usize {
+        names.filter(|name| self.remove(name)).count()
     }
 
     /// Removes everything at once: the key will be gone.
@@ -313,15 +369,18 @@ impl<'t, 'a> Edit<'t, 'a> {
         self.frees = false;
     }
 
-    /// Stages a record under the sub-key `name`.
-    pub(super) fn stage_named(&mut self, kind: Kind, name: &[u8], value: &[u8]) {
-        with_element_key(self.id, name, |key| self.stage(kind, self.txn.tools().hasher.hash(key), key, value));
+    /// Stages a record of a list under the sub-key `name`, of which nobody needs the hash.
+    pub(super) fn stage_unhashed(&mut self, kind: Kind, name: &[u8], value: &[u8]) {
+        let id = self.id.to_le_bytes();
+        self.stage(kind, 0, [&id, name], value);
     }
 
-    fn stage(&mut self, kind: Kind, hash: u64, key: &[u8], value: &[u8]) {
+    fn stage(&mut self, kind: Kind, hash: u64, key: [&[u8]; 2], value: &[u8]) {
         self.version += 1;
-        let record =
-            NewRecord { kind, flags: 0, keyspace: 0, version: self.version, expiry_ms: 0, key: [key, &[]], value };
+        let record = NewRecord { kind, flags: 0, keyspace: 0, version: self.version, expiry_ms: 0, key, value };
+        if kind != Kind::ElementTombstone {
+            self.live_bytes += record.bytes();
+        }
         let worker = &mut *self.txn.worker;
         let offset = worker.batch.push(&record);
         worker.elements.push(StagedElement { hash, offset });
@@ -349,8 +408,8 @@ impl<'t, 'a> Edit<'t, 'a> {
 
     /// Writes what is staged of a new collection to the log, if it has become much.
     pub(super) fn spill(&mut self) -> Result<(), StoreError> {
-        let most = SPILL_BYTES.min(self.txn.store.pool.max_batch_bytes() as usize / 2);
         let Some(collection) = &mut self.fresh else { return Ok(()) };
+        let most = SPILL_BYTES.min(self.txn.store.pool.max_batch_bytes() as usize / 2);
         if self.txn.worker.batch.bytes_since(self.mark) < most {
             return Ok(());
         }
@@ -360,6 +419,10 @@ impl<'t, 'a> Edit<'t, 'a> {
         let records = worker.elements.split_off(self.first);
         self.table.clear();
         let (at, tools) = (at?, self.txn.store.tools());
+        if let Some(first) = records.first() {
+            let live_bytes = std::mem::take(&mut self.live_bytes);
+            tools.books.count_live(Writer::record_addr(at, first.offset - shift), live_bytes);
+        }
         for staged in records {
             let addr = Writer::record_addr(at, staged.offset - shift);
             collection.apply(tools, addr, staged.hash, &worker.chunk_batch.record(staged.offset - shift));
@@ -400,7 +463,8 @@ impl<'t, 'a> Edit<'t, 'a> {
             }
         };
         let shared = self.base.as_ref().map(View::shared);
-        txn.worker.collections.push(CollectionChange { id: self.id, db: self.key.db, name, fresh, shared, records });
+        let (id, db, live_bytes) = (self.id, self.key.db, self.live_bytes);
+        txn.worker.collections.push(CollectionChange { id, db, name, fresh, shared, records, live_bytes });
         Ok(())
     }
 

@@ -77,13 +77,13 @@ impl<'t, 'a> ListEdit<'t, 'a> {
     }
 
     fn put(&mut self, label: i64, value: &[u8]) -> Result<(), StoreError> {
-        self.edit.stage_named(Kind::Element, &label.to_le_bytes(), value);
+        self.edit.stage_unhashed(Kind::Element, &label.to_le_bytes(), value);
         self.edit.takes_room();
         self.edit.spill()
     }
 
     fn bury(&mut self, label: i64) {
-        self.edit.stage_named(Kind::ElementTombstone, &label.to_le_bytes(), &[]);
+        self.edit.stage_unhashed(Kind::ElementTombstone, &label.to_le_bytes(), &[]);
     }
 
     /// Adds an element at an end. Cost: its record.
@@ -243,7 +243,7 @@ impl<'t, 'a> ListEdit<'t, 'a> {
             && let (Some(first), Some(last)) = (self.end_label(End::Left), self.end_label(End::Right))
         {
             let bounds = [first.to_le_bytes(), last.to_le_bytes()].concat();
-            self.edit.stage_named(Kind::Bounds, &[], &bounds);
+            self.edit.stage_unhashed(Kind::Bounds, &[], &bounds);
         }
         self.edit.set_len(len);
         self.edit.finish()

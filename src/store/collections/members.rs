@@ -9,6 +9,7 @@
 //! DRAM: 8 bytes a member up to [`SMALL`], about 20 above.
 
 use crate::base::LogAddr;
+use crate::store::RUN;
 use hashbrown::HashTable;
 
 /// Members up to which all are looked at instead of a table.
@@ -69,6 +70,24 @@ impl Members {
         let hash = hash as u32;
         let is_it = |place: &Place| place.hash == hash && same(self.array[place.at as usize]);
         self.table_of(hash).find(Place::spread(hash), is_it).map(|place| place.at as usize)
+    }
+
+    /// Tells `seen` of a member for each of these hashes, at most [`RUN`], that is in all likelihood the one that will be asked for. The memory accesses
+    /// of all overlap. Nothing for few members.
+    pub fn candidates(&self, hashes: &[u64], mut seen: impl FnMut(LogAddr, u64)) {
+        if self.tables.is_empty() {
+            return;
+        }
+        let mut places = [None; RUN];
+        for (place, &hash) in places.iter_mut().zip(hashes) {
+            let half = hash as u32;
+            *place = self.table_of(half).find(Place::spread(half), |place| place.hash == half).map(|place| place.at);
+        }
+        for (place, &hash) in places.iter().zip(hashes) {
+            if let Some(at) = place {
+                seen(self.array[*at as usize], hash);
+            }
+        }
     }
 
     /// Adds a member that is not there. `hash_of` tells the hash of a record.

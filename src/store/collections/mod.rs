@@ -54,11 +54,16 @@ impl<'p> Tools<'p> {
 
     /// Nothing leads to this element any more.
     fn retire(self, addr: LogAddr) {
+        self.retire_hashed(addr, self.hash_at(addr));
+    }
+
+    /// As [`Tools::retire`], where the hash of its key is known.
+    fn retire_hashed(self, addr: LogAddr, hash: u64) {
         let record = self.record(addr);
         self.books.count_garbage(addr, record.bytes());
         // What counts are records that an older tombstone of their key has to outlive.
         if record.kind == Kind::Element {
-            self.books.stale.add(self.hasher.hash(record.key));
+            self.books.stale.add(hash);
         }
     }
 }
@@ -199,6 +204,17 @@ impl Collection {
         }
     }
 
+    /// Asks for the cache lines that finding and replacing the elements of these hashes will touch, so that the misses overlap instead of following one
+    /// another. Takes no candidate for a match. At most [`RUN`] at a time.
+    fn warm(&self, tools: Tools<'_>, hashes: &[u64]) {
+        let (Shape::Plain(members) | Shape::Sorted { members, .. }) = &self.shape else { return };
+        members.candidates(hashes, |addr, hash| {
+            // Header and key may straddle a line.
+            tools.books.pool.region().prefetch(addr.offset(), 2);
+            tools.books.stale.warm(hash);
+        });
+    }
+
     /// Position of an element in the order of a sorted set, there or not.
     fn rank(&self, tools: Tools<'_>, score: f64, name: &[u8]) -> usize {
         let Shape::Sorted { order, .. } = &self.shape else { return 0 };
@@ -206,7 +222,7 @@ impl Collection {
     }
 
     /// A record of this collection has become durable at `addr` (an element, an element's tombstone, or bounds), and is the newest of its key, whose
-    /// hash is `hash`. Returns elements that are now behind the bounds, which are for the caller to retire.
+    /// hash is `hash`, which does not matter for lists. It is counted as live already. Returns elements that are now behind the bounds, which are for the caller to retire.
     pub fn apply(&mut self, tools: Tools<'_>, addr: LogAddr, hash: u64, record: &Record<'_>) -> Vec<LogAddr> {
         self.version = self.version.max(record.version);
         match record.kind {
@@ -219,7 +235,6 @@ impl Collection {
     }
 
     fn put(&mut self, tools: Tools<'_>, addr: LogAddr, hash: u64, record: &Record<'_>) {
-        tools.books.count_live(addr, record.bytes());
         let former = match &mut self.shape {
             Shape::Plain(members) => put_member(members, tools, hash, addr, record),
             Shape::Sorted { members, order } => {
@@ -233,19 +248,14 @@ impl Collection {
                 former
             }
             Shape::List { order, .. } => {
-                let label = label_of(record);
-                let at = order.partition_point(|element| element.label < label);
-                if order.get(at).is_some_and(|element| element.label == label) {
-                    Some(order.replace(at, Labelled { label, addr }).addr)
-                } else {
-                    order.insert(at, Labelled { label, addr });
-                    None
-                }
+                let former = put_labelled(order, Labelled { label: label_of(record), addr });
+                former.into_iter().for_each(|former| tools.retire(former));
+                None
             }
         };
         self.note_extent(record);
         if let Some(former) = former {
-            tools.retire(former);
+            tools.retire_hashed(former, hash);
         }
     }
 
@@ -262,12 +272,14 @@ impl Collection {
             Shape::List { order, .. } => {
                 let label = label_of(tombstone);
                 let at = order.partition_point(|element| element.label < label);
-                let found = order.get(at).is_some_and(|element| element.label == label);
-                found.then(|| order.remove(at).addr)
+                if order.get(at).is_some_and(|element| element.label == label) {
+                    tools.retire(order.remove(at).addr);
+                }
+                None
             }
         };
         if let Some(removed) = removed {
-            tools.retire(removed);
+            tools.retire_hashed(removed, hash);
         }
     }
 
@@ -279,7 +291,6 @@ impl Collection {
         let end = order.partition_point(|element| element.label <= last);
         let mut removed = order.remove_range(end, order.len() - end);
         removed.extend(order.remove_range(0, order.partition_point(|element| element.label < first)));
-        tools.books.count_live(addr, record.bytes());
         if let Some(former) = former {
             tools.books.count_garbage(former, tools.record(former).bytes());
         }
@@ -345,6 +356,25 @@ impl Collection {
             Shape::List { .. } => self.find(tools, 0, record.key) == Some(addr),
         }
     }
+}
+
+fn put_labelled(order: &mut Sequence<Labelled>, element: Labelled) -> Option<LogAddr> {
+    let label = element.label;
+    // Nearly always it goes to an end.
+    if order.first().is_none_or(|first| label < first.label) {
+        order.push(End::Left, element);
+        return None;
+    }
+    if order.last().is_some_and(|last| last.label < label) {
+        order.push(End::Right, element);
+        return None;
+    }
+    let at = order.partition_point(|other| other.label < label);
+    if order.get(at).is_some_and(|other| other.label == label) {
+        return Some(order.replace(at, element).addr);
+    }
+    order.insert(at, element);
+    None
 }
 
 fn put_member(
