@@ -17,6 +17,7 @@ const SUB: CommandSpec = CommandSpec {
     complexity: "O(N) in the number of settings",
     subcommands: &[],
     run: container,
+    together: None,
 };
 
 /// The commands of this family.

@@ -1,6 +1,6 @@
 //! What the server knows of a command: everything about it is derived from its spec.
 
-use super::{CommandError, Ctx};
+use super::{CommandError, Ctx, Together};
 use crate::protocol::Args;
 
 /// Runs a command. The reply goes to `ctx.reply`; on an error whatever was written of it is taken back and the error written instead.
@@ -188,6 +188,8 @@ pub struct CommandSpec {
     pub subcommands: &'static [CommandSpec],
     /// What runs it.
     pub run: Handler,
+    /// How it runs together with its neighbours in a pipeline, if it does.
+    pub together: Option<Together>,
 }
 
 impl CommandSpec {
@@ -204,6 +206,7 @@ impl CommandSpec {
             complexity: "O(1)",
             subcommands: &[],
             run,
+            together: None,
         }
     }
 

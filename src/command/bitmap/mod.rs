@@ -24,6 +24,7 @@ const READ: CommandSpec = CommandSpec {
     complexity: "O(1); writes nothing.",
     subcommands: &[],
     run: bit::getbit,
+    together: None,
 };
 
 /// The commands of this family.

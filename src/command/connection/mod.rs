@@ -26,6 +26,7 @@ const PLAIN: CommandSpec = CommandSpec {
     complexity: "O(1)",
     subcommands: &[],
     run: ping,
+    together: None,
 };
 
 /// The commands of this family.

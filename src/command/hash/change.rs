@@ -2,15 +2,22 @@
 
 use crate::command::parse::{integer, integer_arg};
 use crate::command::string::long_double::{self, LongDouble};
-use crate::command::{CommandError, Ctx, Events};
+use crate::command::{Answer, CommandError, Ctx, Events};
 use crate::log::ObjectType;
 use crate::protocol::Args;
+use crate::store::Edit;
 
 /// `HSET key field value [field value ...]`
 pub fn hset(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let added = set_fields(ctx, args, "hset")?;
     ctx.reply.integer(added as i64);
     Ok(())
+}
+
+/// HSET in a run.
+pub fn stage_hset(hash: &mut Edit<'_, '_>, args: Args<'_>) -> Result<Answer, CommandError> {
+    check_pairs(args, "hset")?;
+    stage_fields(hash, args).map(Answer::count)
 }
 
 /// `HMSET key field value [field value ...]`
@@ -20,22 +27,35 @@ pub fn hmset(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// HMSET in a run.
+pub fn stage_hmset(hash: &mut Edit<'_, '_>, args: Args<'_>) -> Result<Answer, CommandError> {
+    check_pairs(args, "hmset")?;
+    stage_fields(hash, args).map(|_| Answer::Ok)
+}
+
 /// How many fields are new.
 fn set_fields(ctx: &mut Ctx<'_>, args: Args<'_>, command: &str) -> Result<usize, CommandError> {
-    if !args.len().is_multiple_of(2) {
-        return Err(CommandError::arity(command));
-    }
+    check_pairs(args, command)?;
     let key = ctx.key(args.at(1));
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let mut hash = txn.edit(key, ObjectType::Hash)?;
-    let mut added = 0;
-    for at in (2..args.len()).step_by(2) {
-        added += usize::from(hash.put(args.at(at), args.at(at + 1))?);
-    }
+    let added = stage_fields(&mut hash, args)?;
     let is_new = hash.base().is_none();
     hash.finish()?;
     txn.commit()?;
     ctx.notify_write(is_new, Events::HASH, "hset", key);
+    Ok(added)
+}
+
+fn check_pairs(args: Args<'_>, command: &str) -> Result<(), CommandError> {
+    if args.len().is_multiple_of(2) { Ok(()) } else { Err(CommandError::arity(command)) }
+}
+
+fn stage_fields(hash: &mut Edit<'_, '_>, args: Args<'_>) -> Result<usize, CommandError> {
+    let mut added = 0;
+    for at in (2..args.len()).step_by(2) {
+        added += usize::from(hash.put(args.at(at), args.at(at + 1))?);
+    }
     Ok(added)
 }
 
@@ -105,7 +125,7 @@ pub fn hdel(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args.at(1));
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let mut hash = txn.edit(key, ObjectType::Hash)?;
-    let removed = args.from(2).iter().filter(|field| hash.remove(field)).count();
+    let removed = hash.remove_all(args.from(2).iter());
     if removed > 0 {
         let is_gone = hash.is_empty();
         hash.finish()?;

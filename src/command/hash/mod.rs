@@ -6,7 +6,8 @@ mod look;
 mod tests;
 
 use super::collection::is_packed;
-use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec, Settings};
+use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec, Settings, Together};
+use crate::log::ObjectType;
 use crate::store::View;
 
 /// The commands of this family.
@@ -14,11 +15,13 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         summary: "Sets fields of a hash and says how many are new.",
         complexity: "O(N) for N fields; one record each, all in one batch: 2 or 3 lines and one fence for a short field",
+        together: Some(Together::members(ObjectType::Hash, (2, 2), change::stage_hset)),
         ..write("hset", "2.0.0", Arity::AtLeast(4), change::hset)
     },
     CommandSpec {
         summary: "Sets fields of a hash.",
         complexity: "O(N) for N fields; one record each, all in one batch",
+        together: Some(Together::members(ObjectType::Hash, (2, 2), change::stage_hmset)),
         ..write("hmset", "2.0.0", Arity::AtLeast(4), change::hmset)
     },
     CommandSpec {
@@ -40,6 +43,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         summary: "Removes fields of a hash and says how many were there; without fields the key goes, too.",
         complexity: "O(N) for N fields; one tombstone each, all in one batch",
         flags: Flags::WRITE.union(Flags::FAST),
+        together: Some(Together::removing(ObjectType::Hash)),
         ..write("hdel", "2.0.0", Arity::AtLeast(3), change::hdel)
     },
     CommandSpec {

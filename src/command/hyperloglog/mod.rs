@@ -30,6 +30,7 @@ const READ: CommandSpec = CommandSpec {
     complexity: "O(1) for one key, O(N) in the number of keys otherwise; for one key writes the record anew to keep the count with it.",
     subcommands: &[],
     run: pfcount,
+    together: None,
 };
 
 /// The commands of this family.

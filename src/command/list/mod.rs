@@ -17,7 +17,7 @@ mod tests;
 pub(super) use encoding::encoding;
 
 use super::parse::is_word;
-use super::{Arity, CommandError, CommandSpec, Flags, Group, Handler, KeySpec};
+use super::{Arity, CommandError, CommandSpec, Flags, Group, Handler, KeySpec, Together};
 use crate::store::End;
 
 const PUSH: &str = "O(N) for N elements; one record for each, all in one batch with one fence";
@@ -104,6 +104,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         summary: "Pushes elements at the head of a list, which is made if it is absent.",
         complexity: PUSH,
+        together: Some(Together::List(push::stage_lpush)),
         ..one("lpush", "1.0.0", Arity::AtLeast(3), GROWS.union(Flags::FAST), push::lpush)
     },
     CommandSpec {
@@ -145,6 +146,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         summary: "Pushes elements at the tail of a list, which is made if it is absent.",
         complexity: PUSH,
+        together: Some(Together::List(push::stage_rpush)),
         ..one("rpush", "1.0.0", Arity::AtLeast(3), GROWS.union(Flags::FAST), push::rpush)
     },
     CommandSpec {

@@ -1,9 +1,9 @@
 //! LPUSH, RPUSH, LPUSHX, RPUSHX.
 
 use super::EndEvents;
-use crate::command::{CommandError, Ctx, Events};
+use crate::command::{Answer, CommandError, Ctx, Events};
 use crate::protocol::Args;
-use crate::store::End;
+use crate::store::{End, ListEdit};
 
 pub(super) fn lpush(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     push(ctx, args, End::Left, false)
@@ -25,18 +25,33 @@ pub(super) fn rpushx(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandErr
 fn push(ctx: &mut Ctx<'_>, args: Args<'_>, end: End, only_existing: bool) -> Result<(), CommandError> {
     let key = ctx.key(args.at(1));
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
-    let mut edit = txn.list(key)?;
-    if only_existing && edit.base().is_none() {
+    let mut list = txn.list(key)?;
+    if only_existing && list.base().is_none() {
         ctx.reply.integer(0);
         return Ok(());
     }
-    for value in args.from(2).iter() {
-        edit.push(end, value)?;
-    }
-    let (len, is_new) = (edit.len(), edit.base().is_none());
-    edit.finish()?;
+    let answer = stage(&mut list, args, end)?;
+    let is_new = list.base().is_none();
+    list.finish()?;
     txn.commit()?;
     ctx.notify_write(is_new, Events::LIST, end.push_event(), key);
-    ctx.reply.integer(len as i64);
+    answer.write(&mut ctx.reply);
     Ok(())
+}
+
+/// LPUSH in a run.
+pub(super) fn stage_lpush(list: &mut ListEdit<'_, '_>, args: Args<'_>) -> Result<Answer, CommandError> {
+    stage(list, args, End::Left)
+}
+
+/// RPUSH in a run.
+pub(super) fn stage_rpush(list: &mut ListEdit<'_, '_>, args: Args<'_>) -> Result<Answer, CommandError> {
+    stage(list, args, End::Right)
+}
+
+fn stage(list: &mut ListEdit<'_, '_>, args: Args<'_>, end: End) -> Result<Answer, CommandError> {
+    for value in args.from(2).iter() {
+        list.push(end, value)?;
+    }
+    Ok(Answer::count(list.len()))
 }

@@ -2,27 +2,34 @@
 
 use crate::command::collection::Random;
 use crate::command::parse::integer;
-use crate::command::{CommandError, Ctx, Events};
+use crate::command::{Answer, CommandError, Ctx, Events};
 use crate::log::ObjectType;
 use crate::protocol::Args;
+use crate::store::Edit;
 
 /// `SADD key member [member ...]`
 pub fn sadd(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args.at(1));
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let mut set = txn.edit(key, ObjectType::Set)?;
-    let mut added = 0;
-    for member in args.from(2).iter() {
-        added += i64::from(set.add_new(member, &[])?);
-    }
-    if added > 0 {
+    let answer = stage_sadd(&mut set, args)?;
+    if answer != Answer::Integer(0) {
         let is_new = set.base().is_none();
         set.finish()?;
         txn.commit()?;
         ctx.notify_write(is_new, Events::SET, "sadd", key);
     }
-    ctx.reply.integer(added);
+    answer.write(&mut ctx.reply);
     Ok(())
+}
+
+/// SADD, alone or in a run.
+pub fn stage_sadd(set: &mut Edit<'_, '_>, args: Args<'_>) -> Result<Answer, CommandError> {
+    let mut added = 0;
+    for member in args.from(2).iter() {
+        added += usize::from(set.add_new(member, &[])?);
+    }
+    Ok(Answer::count(added))
 }
 
 /// `SREM key member [member ...]`
@@ -30,7 +37,7 @@ pub fn srem(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args.at(1));
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let mut set = txn.edit(key, ObjectType::Set)?;
-    let removed = args.from(2).iter().filter(|member| set.remove(member)).count();
+    let removed = set.remove_all(args.from(2).iter());
     if removed > 0 {
         let is_gone = set.is_empty();
         set.finish()?;

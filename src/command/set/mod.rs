@@ -7,7 +7,8 @@ mod look;
 mod tests;
 
 use super::collection::is_packed;
-use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec, Settings};
+use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec, Settings, Together};
+use crate::log::ObjectType;
 use crate::store::View;
 
 /// The commands of this family.
@@ -16,12 +17,14 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         summary: "Adds members to a set and says how many are new.",
         complexity: "O(N) for N members; one record each that is new, all in one batch: 2 lines and one fence for a short one",
         flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::FAST),
+        together: Some(Together::members(ObjectType::Set, (2, 1), change::stage_sadd)),
         ..command("sadd", "1.0.0", Arity::AtLeast(3), change::sadd)
     },
     CommandSpec {
         summary: "Removes members of a set and says how many were there; without members the key goes, too.",
         complexity: "O(N) for N members; one tombstone each, all in one batch",
         flags: Flags::WRITE.union(Flags::FAST),
+        together: Some(Together::removing(ObjectType::Set)),
         ..command("srem", "1.0.0", Arity::AtLeast(3), change::srem)
     },
     CommandSpec {

@@ -2,7 +2,7 @@
 
 use super::score::{number_arg, stored};
 use crate::command::parse::is_word;
-use crate::command::{CommandError, Ctx, Events};
+use crate::command::{Answer, CommandError, Ctx, Events};
 use crate::log::ObjectType;
 use crate::protocol::Args;
 use crate::store::Edit;
@@ -84,6 +84,21 @@ pub fn zadd(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         members.push((number_arg(pairs.at(at))?, pairs.at(at + 1)));
     }
     add(ctx, args.at(1), &members, rules)
+}
+
+/// ZADD without options in a run.
+pub fn stage_zadd(set: &mut Edit<'_, '_>, args: Args<'_>) -> Result<Answer, CommandError> {
+    let pairs = args.from(2);
+    if !pairs.len().is_multiple_of(2) {
+        return Err(CommandError::SYNTAX);
+    }
+    let mut added = 0;
+    for at in (0..pairs.len()).step_by(2) {
+        // An option is no number.
+        let done = put(set, pairs.at(at + 1), number_arg(pairs.at(at))?, Rules::default())?;
+        added += usize::from(matches!(done, Done::Added(_)));
+    }
+    Ok(Answer::count(added))
 }
 
 /// `ZINCRBY key increment member`

@@ -18,7 +18,8 @@ mod store;
 mod tests;
 
 use super::collection::is_packed;
-use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec, Settings};
+use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec, Settings, Together};
+use crate::log::ObjectType;
 use crate::store::View;
 
 pub(super) use add::{Rules, add};
@@ -65,6 +66,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         summary: "Adds members to a sorted set, or changes their scores.",
         complexity: "O(log(N)) for each member; one record each, all in one batch: 2 or 3 lines and one fence for a short one",
+        together: Some(Together::members(ObjectType::SortedSet, (3, 2), add::stage_zadd)),
         ..command("zadd", "1.2.0", Arity::AtLeast(4), FAST_GROW, add::zadd)
     },
     CommandSpec {
@@ -172,6 +174,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         summary: "Removes members of a sorted set.",
         complexity: "O(log(N)) for each member; one tombstone each, all in one batch: 2 lines and one fence for a short one",
+        together: Some(Together::removing(ObjectType::SortedSet)),
         ..command("zrem", "1.2.0", Arity::AtLeast(3), FAST_SHRINK, remove::zrem)
     },
     CommandSpec {

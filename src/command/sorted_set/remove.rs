@@ -12,7 +12,7 @@ pub fn zrem(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args.at(1));
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let mut set = txn.edit(key, ObjectType::SortedSet)?;
-    let removed = args.from(2).iter().filter(|member| set.remove(member)).count();
+    let removed = set.remove_all(args.from(2).iter());
     if removed > 0 {
         let is_gone = set.is_empty();
         set.finish()?;

@@ -30,6 +30,7 @@ const READ: CommandSpec = CommandSpec {
     complexity: "O(N) in the value's length; writes nothing.",
     subcommands: &[],
     run: get::get,
+    together: None,
 };
 
 /// What the specs that write one key have in common.

@@ -1,7 +1,12 @@
-//! Runs of alike requests in one pipeline: plain GETs overlap their cache misses, plain SETs share one commit batch and one fence.
+//! Runs of requests in one pipeline: plain GETs overlap their cache misses; plain SETs, and commands that change one collection, share one commit batch
+//! and one fence.
 //!
-//! Nothing that a client can see differs from running them one by one: each of these commands is independent of the ones before
-//! it in its run (a plain SET reads nothing), and no reply leaves before the fence.
+//! Nothing that a client can see differs from running them one by one. A plain GET or SET is independent of the ones before it in its run (a plain SET
+//! reads nothing), and what changes a collection sees what those before it have staged. No reply leaves before the fence.
+
+mod change;
+
+pub use change::{Answer, Together};
 
 use super::string::value;
 use super::table::{by_name, may_sample_time};
@@ -9,15 +14,17 @@ use super::{CommandId, Ctx, Modes, ReplyMode};
 use crate::protocol::Args;
 use crate::store::{Entry, Key, RUN, Store};
 use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Bytes of keys and values from which a run of SETs ends: a larger batch gains nothing, and holds its stripes longer.
-const SET_RUN_BYTES: usize = 32 * 1024;
+/// Bytes of keys and values from which a run of writes ends: a larger batch gains nothing, and holds its stripes longer.
+const RUN_BYTES: usize = 32 * 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Get,
     Set,
+    /// HSET, LPUSH and others: see [`Together`].
+    Change,
 }
 
 impl Kind {
@@ -27,41 +34,49 @@ impl Kind {
         match args.len() {
             2 if args.at(0).eq_ignore_ascii_case(b"get") => Some(Kind::Get),
             3 if args.at(0).eq_ignore_ascii_case(b"set") => Some(Kind::Set),
+            3.. if change::is_one(args) => Some(Kind::Change),
             _ => None,
         }
     }
-
-    fn id(self) -> CommandId {
-        static IDS: LazyLock<[CommandId; 2]> = LazyLock::new(|| [by_name("get"), by_name("set")]);
-        IDS[self as usize]
-    }
 }
 
-/// Runs the plain GETs or plain SETs that the first of `count` requests begin with, together. Returns how many ran: 0 when there are not at
+/// Runs the plain GETs, plain SETs or changes of collections that the first of `count` requests begin with, together. Returns how many ran: 0 when there are not at
 /// least two, or when the state of server or session asks for them one by one.
 pub fn execute_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) -> Args<'r>) -> usize {
     if count < 2 {
         return 0;
     }
     let Some(kind) = Kind::of(request(0)) else { return 0 };
-    let alike = 1 + (1..count.min(RUN)).take_while(|&i| Kind::of(request(i)) == Some(kind)).count();
+    let is_alike = |i: &usize| match kind {
+        // Of these it depends on the others, too.
+        Kind::Change => true,
+        plain => Kind::of(request(*i)) == Some(plain),
+    };
+    let alike = 1 + (1..count.min(RUN)).take_while(is_alike).count();
     if alike < 2 || !may_run_together(ctx) {
         return 0;
     }
-    let started = Instant::now();
     let ran = match kind {
         Kind::Get => get_run(ctx, alike, request),
         Kind::Set => set_run(ctx, alike, request),
+        Kind::Change => change::run(ctx, alike, request),
     };
     if ran > 0 {
-        let counters = ctx.stats.command(kind.id());
-        counters.nanos.add(started.elapsed().as_nanos() as u64);
-        counters.calls.add(ran as u64);
         ctx.stats.commands_processed.add(ran as u64);
-        ctx.session.client.set_last_command(kind.id());
         ctx.shared.tracking.broadcast();
     }
     ran
+}
+
+static GET: LazyLock<CommandId> = LazyLock::new(|| by_name("get"));
+static SET: LazyLock<CommandId> = LazyLock::new(|| by_name("set"));
+
+/// Counts `calls` of a command, which have taken so long together.
+fn count_calls(ctx: &Ctx<'_>, id: CommandId, calls: u64, time: Duration) {
+    let counters = ctx.stats.command(id);
+    counters.nanos.add(time.as_nanos() as u64);
+    counters.calls.add(calls);
+    ctx.session.client.set_last_command(id);
 }
 
 /// Whether nothing asks for a look at each command: authentication, modes of the session, keyspace events, recovery, a disk that failed, MULTI, CLIENT PAUSE and REPLY,
@@ -79,6 +94,7 @@ fn may_run_together(ctx: &Ctx<'_>) -> bool {
 }
 
 fn get_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) -> Args<'r>) -> usize {
+    let started = Instant::now();
     let db = ctx.session.db;
     let mut keys = [Key { db, name: &[] }; RUN];
     for (i, key) in keys[..count].iter_mut().enumerate() {
@@ -96,21 +112,23 @@ fn get_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) -> Args<
             None => ctx.reply.null(),
             Some(Err(error)) => {
                 let error = super::CommandError::from(error);
-                ctx.stats.command(Kind::Get.id()).failed.add(1);
+                ctx.stats.command(*GET).failed.add(1);
                 ctx.stats.count_error(error.prefix());
                 ctx.reply.error(&error.0);
             }
         }
     }
+    count_calls(ctx, *GET, count as u64, started.elapsed());
     count
 }
 
 fn set_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) -> Args<'r>) -> usize {
+    let started = Instant::now();
     let db = ctx.session.db;
     let mut pairs: [(Key<'_>, &[u8]); RUN] = [(Key { db, name: &[] }, &[]); RUN];
     let (mut taken, mut bytes) = (0, 0);
     // Ends: `taken` grows each turn.
-    while taken < count && bytes < SET_RUN_BYTES {
+    while taken < count && bytes < RUN_BYTES {
         let args = request(taken);
         let (name, value) = (args.at(1), args.at(2));
         if value.len() > ctx.store.inline_max() {
@@ -130,5 +148,9 @@ fn set_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) -> Args<
     for _ in 0..taken {
         ctx.reply.ok();
     }
+    count_calls(ctx, *SET, taken as u64, started.elapsed());
     taken
 }
+
+#[cfg(test)]
+mod tests;
