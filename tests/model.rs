@@ -90,6 +90,7 @@ impl Run {
     /// Sends commands in pipelines of random depth and compares each reply with the model's; now and then lets a key
     /// expire, walks the keys with SCAN, or (with `crashes`) kills the server and compares all it holds afterwards.
     fn against_model(mut self, crashes: bool) {
+        self.workload.with_stretches();
         let mut model = Model::new();
         model.reconnect(self.resp3);
         let mut left = command_count();

@@ -1,7 +1,9 @@
 //! What a write costs on the medium, by the recorder's counters: lines flushed, fences, bytes.
 
+use bytes::BytesMut;
 use crossbeam_epoch::pin;
 use fencepost::base::Clock;
+use fencepost::command::Direct;
 use fencepost::persist::RegionOptions;
 use fencepost::pool::PoolOptions;
 use fencepost::recovery::Progress;
@@ -54,4 +56,27 @@ fn a_small_set_flushes_two_lines_and_fences_once() {
     assert!(store.read(Key { db: 0, name: b"a key of 16 byte" }, NOW_MS, &guard).is_some());
     let cost = recorder.counters().since(before);
     assert_eq!((cost.bytes_written, cost.lines_flushed, cost.fences), (0, 0, 0), "a read writes nothing");
+}
+
+/// HSETs, SADDs and LPUSHes that arrive together: one batch, whether they make their collections or change them.
+#[test]
+fn changes_of_one_pipeline_fence_once() {
+    let (store, recorder) = recorded_store();
+    let mut worker = store.worker();
+    let mut direct = Direct::new(Clock::manual(NOW_MS));
+    let mut run = |lines: &[&str]| {
+        let requests: Vec<Vec<&str>> = lines.iter().map(|line| line.split(' ').collect()).collect();
+        let mut replies = BytesMut::new();
+        assert_eq!(direct.run(&store, &mut worker, &requests, &mut replies), lines.len());
+        assert!(!replies.contains(&b'-'), "{replies:?}");
+    };
+    // The first write also opens a segment.
+    run(&["SET k v"]);
+    for number in 0..2 {
+        let before = recorder.counters();
+        run(&["HSET h a 1", "SADD s m", "HSET h b 2 a 3", "LPUSH l x", "LPUSH l y", "HDEL h b"]);
+        let cost = recorder.counters().since(before);
+        assert_eq!((cost.fences, cost.clean_flushes, cost.empty_fences), (1, 0, 0), "{number}: {cost:?}");
+    }
+    store.close_worker(&mut worker);
 }

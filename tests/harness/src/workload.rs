@@ -35,12 +35,14 @@ const SPANS: &[&str] = &["1000", "5000", "90000"];
 pub struct Workload {
     rng: Rng,
     with_databases: bool,
+    /// How many commands are still to come that a server may run together; `None` where there are to be no stretches of them.
+    alike: Option<u64>,
 }
 
 impl Workload {
     /// Commands drawn from `rng`.
     pub fn new(rng: Rng) -> Self {
-        Self { rng, with_databases: true }
+        Self { rng, with_databases: true, alike: None }
     }
 
     /// Leaves out the commands that reach beyond the selected database.
@@ -48,6 +50,11 @@ impl Workload {
     pub fn without_databases(mut self) -> Self {
         self.with_databases = false;
         self
+    }
+
+    /// Has stretches of small changes of collections among the commands, which a server may run together.
+    pub fn with_stretches(&mut self) {
+        self.alike = Some(0);
     }
 
     /// The generator, for draws that belong to the same run.
@@ -62,6 +69,15 @@ impl Workload {
 
     /// A well-formed command; its words may still be refused for their values.
     pub fn command(&mut self) -> Command {
+        if self.alike == Some(0) && self.rng.one_in(60) {
+            self.alike = Some(self.rng.between(2, 12) as u64);
+        }
+        if let Some(left) = &mut self.alike
+            && *left > 0
+        {
+            *left -= 1;
+            return self.change();
+        }
         let mut words = match self.rng.below(100) {
             0..30 => self.string(),
             30..39 => self.bits(),
@@ -89,6 +105,30 @@ impl Workload {
             12..16 => self.set_type(),
             _ => self.sorted_set(),
         }
+    }
+
+    /// A small change of one collection. Several of them in a row may share a batch.
+    fn change(&mut self) -> Command {
+        let (name, key) = match self.rng.below(12) {
+            0..3 => ("HSET", self.key_among(HASHES)),
+            3 => ("HDEL", self.key_among(HASHES)),
+            4 => ("LPUSH", self.list_key()),
+            5 => ("RPUSH", self.list_key()),
+            6..8 => ("SADD", self.key_among(SETS)),
+            8 => ("SREM", self.key_among(SETS)),
+            9..11 => ("ZADD", self.sorted_key()),
+            _ => ("ZREM", self.sorted_key()),
+        };
+        let mut words = command(&[name.as_bytes(), &key]);
+        for _ in 0..self.rng.between(1, 3) {
+            let member = self.rng.between(-9, 9).to_string();
+            match name {
+                "HSET" => words.extend(command(&[member.as_bytes(), &self.value()])),
+                "ZADD" => words.extend(command(&[self.quarter().as_bytes(), member.as_bytes()])),
+                _ => words.push(member.into()),
+            }
+        }
+        words
     }
 
     /// Many elements at once.

@@ -31,7 +31,7 @@ pub fn by_name(rest: &str) -> Option<Workload> {
 fn line(rng: &mut Rng) -> String {
     let key = |rng: &mut Rng| ["a", "b", "c", "d", "e", "f"][rng.below(6) as usize];
     let (k, other) = (key(rng), key(rng));
-    match rng.below(60) {
+    match rng.below(62) {
         0..=5 => format!("SET {k} {}", value(rng)),
         6 => format!("SET {k} {} PX {}", value(rng), 1 + rng.below(40)),
         7 => {
@@ -88,6 +88,10 @@ fn line(rng: &mut Rng) -> String {
         55 => format!("ZREM {k} {} {}", field(rng), field(rng)),
         56 => format!("{} {k} {}", ["ZPOPMIN", "ZPOPMAX"][rng.below(2) as usize], 1 + rng.below(2)),
         57 => format!("ZREMRANGEBYRANK {k} {} {}", rng.below(3), rng.below(4)),
+        60 | 61 => {
+            let changes: Vec<String> = (0..2 + rng.below(5)).map(|_| change(rng)).collect();
+            changes.join(" | ")
+        }
         58 => format!("Z{}STORE {k} 2 {other} {}", ["INTER", "UNION", "DIFF"][rng.below(3) as usize], key(rng)),
         _ => {
             if rng.below(3) == 0 {
@@ -96,6 +100,18 @@ fn line(rng: &mut Rng) -> String {
                 format!("GETSET {k} {}", short(rng))
             }
         }
+    }
+}
+
+/// A change of a collection that may share a batch with its neighbours.
+fn change(rng: &mut Rng) -> String {
+    let k = ["a", "b", "c"][rng.below(3) as usize];
+    match rng.below(6) {
+        0 | 1 => format!("HSET {k} {} {}", field(rng), short(rng)),
+        2 => format!("HDEL {k} {}", field(rng)),
+        3 => format!("SADD {k} {} {}", field(rng), field(rng)),
+        4 => format!("{} {k} {}", ["LPUSH", "RPUSH"][rng.below(2) as usize], short(rng)),
+        _ => format!("ZADD {k} {} {}", rng.below(9), field(rng)),
     }
 }
 

@@ -244,6 +244,49 @@ const ROWS: &[Row] = &[
         &["DEL k:1 k:2 k:3 k:4 q", "!seal", "!clean", "DEL k:5 k:6 k:7", "SET a @9x", "!seal", "!clean"],
     ),
     (
+        // Changes of collections that share a batch: of one key and of several, made and ended by them.
+        "run-of-changes",
+        Start::Open,
+        &["HSET h a @20a b 2", "RPUSH l x y", "SADD s 1 2", "ZADD z 1 m 2 n"],
+        &[
+            "HSET h a @9c | HSET h c 3 a @30d | HDEL h b | HSET h b @5e",
+            "LPUSH l a b | RPUSH l @30c | LPUSH l d",
+            "SADD s 3 | SREM s 1 | SADD s 1 4 | ZADD z 5 n 1 o | ZREM z m | ZADD z 7 m",
+            "HSET new a 1 | LPUSH stack a | SADD s 9 | HSET new b @40b | LPUSH stack b | ZADD order 1 a",
+            "HSET h x 1 | HDEL new a b | SREM s 1 2 3 4 9 | ZADD z 1 q",
+            "SADD s a | SADD l a | SADD s b | HSET h y 2",
+        ],
+    ),
+    (
+        "run-of-changes-killed",
+        Start::Killed,
+        &["HSET h a 1 | HSET h b 2 | HDEL h a | RPUSH l a | LPUSH l b", "SADD s a | SADD t a", "LPOP l"],
+        &["HSET h a 3 | HDEL h b | LPUSH l c | RPUSH l d", "SREM s a | SADD t b | SADD t c"],
+    ),
+    (
+        "run-of-changes-expiring",
+        Start::Open,
+        &["HSET h a 1", "PEXPIRE h 10", "SADD s a", "PEXPIRE s 30"],
+        &[
+            "!tick 12",
+            "HSET g a 1 | HSET h b 2 | SADD s b",
+            "SREM s a b | HSET g b 2 | SADD s c | SADD s d",
+            "!tick 30",
+            "SADD s e | HSET h c 3",
+        ],
+    ),
+    (
+        // More than the segment has room for, and more than one segment takes.
+        "run-of-changes-roll-over",
+        Start::Open,
+        &["HSET h a @900a", "HSET h b @900b"],
+        &[
+            "HSET h c @900c | HSET h d @900d | SADD s a",
+            "HSET h a @900e | HSET h b @900f | HSET h c @900g | HSET h d @900h | HSET h e @900i",
+            "LPUSH l @900j | LPUSH l @900k | HDEL h a b c d e | RPUSH l @9l",
+        ],
+    ),
+    (
         "transaction",
         Start::Open,
         &["SET a @20a", "SET b @9b PX 50"],
