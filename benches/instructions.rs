@@ -1,4 +1,5 @@
-//! How many instructions a SET or a GET takes: so many of 16-byte keys and 64-byte values, straight on a store in memory, and nothing else.
+//! How many instructions a SET or a GET takes: so many of 16-byte keys and 64-byte values, straight on a store in memory, and nothing else; or an HSET, LPUSH,
+//! SADD or ZADD of a pipeline of 16.
 //!
 //! To be run under a tool that counts, twice, so that what comes before the loop falls out:
 //!
@@ -7,12 +8,16 @@
 //! for n in 1000 2000; do valgrind --tool=callgrind --callgrind-out-file=/dev/null PROGRAM set $n 2>&1 | grep Collected; done
 //! ```
 //!
-//! The difference by 1,000 is the cost of one, the formatting of its key's name included; `get` in the place of `set` counts GETs. A third
+//! The difference by 1,000 is the cost of one, the formatting of its key's name included; `get` in the place of `set` counts GETs. `hset`, `lpush`, `sadd` and
+//! `zadd` count such commands, found in the table of commands and replied to, on one collection. A third
 //! word, such as `allkeys-lru`, is the eviction policy whose clocks they keep. It says what hooks, defects and the scheduler of the tests cost where they are not: it must
 //! not grow when one of them is touched. Keys are hashed with a random key, so counts differ by some tenths of a percent from run to run.
 
+use bytes::BytesMut;
 use crossbeam_epoch::pin;
 use fencepost::base::Clock;
+use fencepost::command::{Direct, execute_run};
+use fencepost::protocol::ArgSpans;
 use fencepost::store::{EvictionPolicy, Key, Store, Worker};
 
 /// Keys that are written in turn.
@@ -28,6 +33,12 @@ fn main() {
     let mut worker = store.worker();
     // All keys are there before, so that every SET counted replaces one and every GET finds one.
     (0..KEYS).for_each(|number| set(&store, &mut worker, &name(number)));
+    let changes = ["hset", "lpush", "sadd", "zadd"];
+    if let Some(change) = changes.into_iter().find(|change| args.iter().any(|arg| arg == change)) {
+        run_pipelines(&store, &mut worker, change, count);
+        println!("{count} of {change}");
+        return;
+    }
     for number in 0..count {
         let name = name(number % KEYS);
         if gets {
@@ -50,4 +61,39 @@ fn set(store: &Store, worker: &mut Worker, name: &str) {
     let mut txn = store.write(worker, &[key], 1, &guard);
     txn.set_inline(key, &[7; 64], None).expect("staged");
     txn.commit().expect("room");
+}
+
+/// `count` changes of one collection, in pipelines.
+fn run_pipelines(store: &Store, worker: &mut Worker, change: &str, count: u64) {
+    const PIPELINE: u64 = 16;
+    let mut direct = Direct::new(Clock::manual(1));
+    let mut out = BytesMut::new();
+    for first in (0..count).step_by(PIPELINE as usize) {
+        let request = |number: u64| {
+            let element = format!("elem:{:012}", number * 7919 % 100_000);
+            let score = number.to_string();
+            match change {
+                "hset" => request(&["HSET", "hash", &element, "aaaaaaaaaaaaaaaaaaaa"]),
+                "lpush" => request(&["LPUSH", "list", "aaaaaaaaaaaaaaaaaaaa"]),
+                "sadd" => request(&["SADD", "set", &element]),
+                _ => request(&["ZADD", "zset", &score, &element]),
+            }
+        };
+        let requests: Vec<_> = (first..first + PIPELINE).map(request).collect();
+        out.clear();
+        let ran = direct.with_ctx(store, worker, &mut out, |ctx| {
+            execute_run(ctx, requests.len(), |i| requests[i].1.args(&requests[i].0))
+        });
+        assert_eq!(ran as u64, PIPELINE, "they run together");
+    }
+}
+
+/// A request's words one behind the other, and where each is.
+fn request(words: &[&str]) -> (Vec<u8>, ArgSpans) {
+    let (mut bytes, mut spans) = (Vec::new(), ArgSpans::new());
+    for word in words {
+        spans.push(bytes.len() as u32, word.len() as u32);
+        bytes.extend_from_slice(word.as_bytes());
+    }
+    (bytes, spans)
 }
