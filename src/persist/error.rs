@@ -47,11 +47,25 @@ pub enum RegionError {
         /// What it is.
         kind: &'static str,
     },
-    /// A character device, such as devdax.
-    #[error("{path}: character devices (devdax) are not supported yet; use a file on a file system mounted with -o dax", path = .path.display())]
+    /// A character device that cannot hold a pool.
+    #[error("{path}: no pool can be on this character device: {why}", path = .path.display())]
     CharacterDevice {
         /// The device.
         path: PathBuf,
+        /// Why not.
+        why: &'static str,
+    },
+    /// The file system, or the device under it, is read-only.
+    #[error(
+        "{path}: could not {action}: the file system is read-only; mount it for writing. If that fails, see the kernel's log: persistent memory \
+         whose modules say that they cannot save their contents is read-only",
+        path = .path.display()
+    )]
+    ReadOnly {
+        /// The pool.
+        path: PathBuf,
+        /// What was attempted.
+        action: &'static str,
     },
     /// The process may not write the pool or its directory.
     #[error("{path}: no permission to {action}; check the owner and mode of the file and of its directory", path = .path.display())]
@@ -141,7 +155,8 @@ impl RegionError {
         let path = path.to_path_buf();
         match source.kind() {
             io::ErrorKind::NotFound => Self::NotFound { path },
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::NotPermitted { path, action },
+            io::ErrorKind::PermissionDenied => Self::NotPermitted { path, action },
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path, action },
             _ => Self::Io { path, action, source },
         }
     }

@@ -1,4 +1,4 @@
-//! Pool files: created beside their final name, locked, published by one rename.
+//! Pool files: created beside their final name, locked, published by one rename; and device DAX, which is opened and locked only.
 //!
 //! A pool comes to be as `<path>.creating`, which its creator holds locked, and gets its name only when its contents
 //! are synced. So a crash while creating leaves either no pool or a whole one. A `.creating` file without a lock is a
@@ -9,6 +9,7 @@
 use std::ffi::{CString, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::num::NonZeroU32;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -19,16 +20,19 @@ use pmem_emulation::Hook;
 
 use super::error::RegionError;
 use super::medium;
+use super::sysfs::DaxDevice;
 use crate::base::mutant::{self, Mutant};
 
 /// How often a creator may find that its file was renamed or removed under it before it gives up.
 const CREATE_ATTEMPTS: u32 = 16;
 
-/// An open and locked pool file.
+/// An open and locked pool file, or character device.
 pub(super) struct PoolFile {
     file: File,
     path: PathBuf,
     len: u64,
+    /// Set for device DAX: the alignment of its mappings.
+    align: Option<NonZeroU32>,
     /// Set for a reader that found the pool locked by a server.
     in_use: bool,
     asked: Asked,
@@ -57,6 +61,12 @@ impl PoolFile {
         self.len
     }
 
+    /// Set for device DAX: start, length and address of a mapping are multiples of so many bytes. A device has its length, and nothing about it can be
+    /// allocated, named or synced.
+    pub(super) fn device_align(&self) -> Option<usize> {
+        self.align.map(|align| align.get() as usize)
+    }
+
     pub(super) fn in_use(&self) -> bool {
         self.in_use
     }
@@ -76,7 +86,7 @@ impl PoolFile {
         }
         let file = lock_unpublished(path, &asked)?;
         // From here on the file is ours, so a failure takes it away again.
-        let pool = Self { file, path: path.to_path_buf(), len, in_use: false, asked };
+        let pool = Self { file, path: path.to_path_buf(), len, align: None, in_use: false, asked };
         pool.allocate().inspect_err(|_| pool.remove_unpublished())?;
         Ok(pool)
     }
@@ -101,6 +111,9 @@ impl PoolFile {
 
     /// Allocates the bytes `from..to` of the file, of which `mapped` bytes are in use: it is longer then, or when that fails as long as it was.
     pub(super) fn extend(&self, from: u64, to: u64, mapped: u64) -> io::Result<()> {
+        if self.align.is_some() {
+            return Ok(()); // it has the bytes that it has, and all of them are mapped
+        }
         self.asked.before("fallocate")?;
         // Not tried where it cannot succeed: a file system may take all that it has before it finds that out, and others would find it full.
         if to.saturating_sub(from.max(mapped)) > medium::available_bytes(&self.file).unwrap_or(u64::MAX) {
@@ -212,25 +225,32 @@ impl PoolFile {
         // Looked at before it is opened, as opening a device or a pipe may have effects or block.
         let found = asked.before("stat").and_then(|()| fs::metadata(path));
         let found = found.map_err(|source| RegionError::io(path, "look at the pool", source))?;
-        check_is_file(path, found.file_type())?;
+        check_kind(path, &found, writable)?;
         let file = asked
             .before("open")
             .and_then(|()| OpenOptions::new().read(true).write(writable).custom_flags(libc::O_NONBLOCK).open(path))
             .map_err(|source| RegionError::io(path, "open the pool", source))?;
         let opened = file.metadata().map_err(|source| RegionError::io(path, "look at the pool", source))?;
-        check_is_file(path, opened.file_type())?;
-        if opened.len() == 0 {
+        let device = check_kind(path, &opened, writable)?;
+        let len = device.map_or(opened.len(), |device| device.len);
+        if len == 0 {
             return Err(RegionError::Empty { path: path.to_path_buf() });
         }
-        Ok(Self { file, path: path.to_path_buf(), len: opened.len(), in_use: false, asked })
+        let align = device.map(|device| device.align);
+        Ok(Self { file, path: path.to_path_buf(), len, align, in_use: false, asked })
     }
 }
 
-fn check_is_file(path: &Path, found: fs::FileType) -> Result<(), RegionError> {
+/// Which of the two that can hold a pool it is: a file, or a device.
+fn check_kind(path: &Path, found: &fs::Metadata, writable: bool) -> Result<Option<DaxDevice>, RegionError> {
     let path = path.to_path_buf();
-    let kind = match found {
-        found if found.is_file() => return Ok(()),
-        found if found.is_char_device() => return Err(RegionError::CharacterDevice { path }),
+    let kind = match found.file_type() {
+        kind if kind.is_file() => return Ok(None),
+        kind if kind.is_char_device() => {
+            return DaxDevice::find(found, writable)
+                .map(Some)
+                .map_err(|why| RegionError::CharacterDevice { path, why });
+        }
         found if found.is_dir() => "a directory",
         found if found.is_block_device() => "a block device",
         found if found.is_fifo() => "a pipe",

@@ -1,6 +1,6 @@
 //! Address space: a file or anonymous memory, whole, with room behind it to grow into; from 2 MiB on at a boundary of 2 MiB.
 //!
-//! The boundary lets the kernel map huge pages: on DAX the file offset and the address must agree modulo 2 MiB.
+//! The boundary lets the kernel map huge pages: on DAX the file offset and the address must agree modulo 2 MiB. Device DAX may insist on more.
 //! Anonymous regions below that size come from the heap, since tests make and drop thousands of them; so do all under
 //! Miri.
 //!
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::base::sync::{Mutex, PoisonError};
 use pmem_emulation::MediaError;
 
-use super::poison::{self, Watch};
+use super::poison::Watch;
 
 /// The boundary that mappings start on, that of a huge page.
 const ALIGN_BYTES: usize = 2 << 20;
@@ -74,6 +74,12 @@ impl Mapping {
         system::of_file(file, len, len.max(reserve), writable, sync)
     }
 
+    /// As [`of_file`](Self::of_file), with MAP_SYNC, of a character device of `len` bytes that wants its mappings to start and end at multiples of
+    /// `align`.
+    pub(super) fn of_device(device: &File, len: usize, align: usize, writable: bool) -> io::Result<Self> {
+        system::of_device(device, len, align, writable)
+    }
+
     /// Maps `to` bytes in the place of fewer: more of `file`, which has them, or zeros. When that fails it is as it was.
     pub(super) fn grow(&self, file: Option<&File>, to: usize) -> io::Result<()> {
         let _one = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,8 +113,7 @@ impl Mapping {
 
     /// The stretches of `at..at + len` that were found unreadable when something was read from them.
     pub(super) fn unreadable(&self, at: u64, len: u64) -> Vec<MediaError> {
-        let pages = self.watch.as_ref().map_or_else(Vec::new, Watch::unreadable);
-        let mut found = poison::stretches(&pages, at, len);
+        let mut found = self.watch.as_ref().map_or_else(Vec::new, |watch| watch.unreadable(at, len));
         if let Some(cut_at) = self.cut_at {
             let (missing, end) = (at.max(cut_at as u64), at.saturating_add(len));
             if missing < end {
@@ -178,21 +183,31 @@ mod system {
     use super::*;
 
     pub(super) fn of_file(file: &File, len: usize, most: usize, writable: bool, sync: bool) -> io::Result<Mapping> {
-        let flags = if sync { libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC } else { libc::MAP_SHARED };
-        let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
-        probe((protection, flags), file.as_raw_fd(), 0, page_bytes())?;
-        let mapping = map(len, most, (protection, flags), file.as_raw_fd())?;
-        Ok(watched(mapping))
+        let kind = kind_of(writable, sync);
+        probe(kind, file.as_raw_fd(), 0, page_bytes())?;
+        let mapping = map((len, most), ALIGN_BYTES, kind, file.as_raw_fd())?;
+        Ok(watched(mapping, page_bytes()))
     }
 
-    fn watched(mut mapping: Mapping) -> Mapping {
-        let len = mapping.len().next_multiple_of(page_bytes());
-        mapping.watch = Watch::new(mapping.base.as_ptr(), len, page_bytes());
+    pub(super) fn of_device(device: &File, len: usize, align: usize, writable: bool) -> io::Result<Mapping> {
+        let mapping = map((len, len), align.max(ALIGN_BYTES), kind_of(writable, true), device.as_raw_fd())?;
+        Ok(watched(mapping, align))
+    }
+
+    fn kind_of(writable: bool, sync: bool) -> (i32, i32) {
+        let flags = if sync { libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC } else { libc::MAP_SHARED };
+        (if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ }, flags)
+    }
+
+    /// Where something cannot be read, a whole unit of the mapping gives way to zeros.
+    fn watched(mut mapping: Mapping, unit: usize) -> Mapping {
+        let len = mapping.len().next_multiple_of(unit);
+        mapping.watch = Watch::new(mapping.base.as_ptr(), len, unit);
         mapping
     }
 
     pub(super) fn of_short_file(file: &File, file_len: usize, len: usize) -> io::Result<Mapping> {
-        let mut mapping = map(len, len, (libc::PROT_READ, libc::MAP_SHARED), file.as_raw_fd())?;
+        let mut mapping = map((len, len), ALIGN_BYTES, (libc::PROT_READ, libc::MAP_SHARED), file.as_raw_fd())?;
         mapping.cut_at = Some(file_len);
         let there = file_len.next_multiple_of(page_bytes());
         if there < len {
@@ -204,7 +219,7 @@ mod system {
                 return Err(io::Error::last_os_error());
             }
         }
-        Ok(watched(mapping))
+        Ok(watched(mapping, page_bytes()))
     }
 
     /// Whether the kernel maps this in this way at all: asked where a refusal (MAP_SYNC without DAX is an ordinary one) costs no reservation.
@@ -220,11 +235,12 @@ mod system {
     }
 
     pub(super) fn anonymous(len: usize, most: usize) -> io::Result<Mapping> {
-        map(len, most, (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS), -1)
+        let kind = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        map((len, most), ALIGN_BYTES, kind, -1)
     }
 
-    fn map(len: usize, most: usize, kind: (i32, i32), file: RawFd) -> io::Result<Mapping> {
-        let mut mapping = reserve(len, most)?;
+    fn map((len, most): (usize, usize), boundary: usize, kind: (i32, i32), file: RawFd) -> io::Result<Mapping> {
+        let mut mapping = reserve(len, most, boundary)?;
         mapping.kind = kind;
         map_part(&mapping, 0, len, file)?;
         Ok(mapping)
@@ -273,11 +289,11 @@ mod system {
 
     /// Reserves `most` bytes for a mapping of `len`. Where the system refuses so much it is half, or a quarter, ..., but `len` at least; and of
     /// what it then grants one more half is left to others.
-    fn reserve(len: usize, most: usize) -> io::Result<Mapping> {
+    fn reserve(len: usize, most: usize, boundary: usize) -> io::Result<Mapping> {
         let mut wanted = most;
         // Ends: `wanted` comes down to `len`.
         let base = loop {
-            match reserve_exactly(wanted) {
+            match reserve_exactly(wanted, boundary) {
                 Ok(base) => break base,
                 Err(error) if wanted == len => return Err(error),
                 Err(_) => wanted = len.max(wanted / 2),
@@ -289,9 +305,9 @@ mod system {
         Ok(Mapping::new(base, len, kept, false))
     }
 
-    /// Takes `len` bytes of aligned address space with nothing behind them.
-    fn reserve_exactly(len: usize) -> io::Result<NonNull<u8>> {
-        let padded = len.checked_add(ALIGN_BYTES).ok_or(io::ErrorKind::OutOfMemory)?;
+    /// Takes `len` bytes of address space from a boundary on, with nothing behind them.
+    fn reserve_exactly(len: usize, boundary: usize) -> io::Result<NonNull<u8>> {
+        let padded = len.checked_add(boundary).ok_or(io::ErrorKind::OutOfMemory)?;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: asks for fresh address space; touches nothing that exists.
         let start = unsafe { libc::mmap(ptr::null_mut(), padded, libc::PROT_NONE, flags, -1, 0) };
@@ -299,7 +315,7 @@ mod system {
             return Err(io::Error::last_os_error());
         }
         let start = start.cast::<u8>();
-        let skip = start.align_offset(ALIGN_BYTES);
+        let skip = start.align_offset(boundary);
         let kept = len.next_multiple_of(page_bytes());
         let base = start.wrapping_add(skip);
         unmap(start, skip);
@@ -353,6 +369,10 @@ mod system {
         _writable: bool,
         _sync: bool,
     ) -> io::Result<Mapping> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn of_device(_device: &File, _len: usize, _align: usize, _writable: bool) -> io::Result<Mapping> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -5,8 +5,6 @@ use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::OnceLock;
 
 /// What holds the bytes of a region.
@@ -112,76 +110,4 @@ fn statfs(file: &File) -> io::Result<libc::statfs> {
     }
     // SAFETY: all-zero bytes are a valid statfs, and the call has filled it.
     Ok(unsafe { stat.assume_init() })
-}
-
-/// Sectors of the file's device that its driver knows to be bad; `None` where it keeps no list. They may lie in the file or not.
-pub(super) fn bad_sectors(file: &File) -> Option<u64> {
-    let device = file.metadata().ok()?.dev();
-    let node = format!("/sys/dev/block/{}:{}", libc::major(device), libc::minor(device));
-    // A partition has its disk's list.
-    [format!("{node}/badblocks"), format!("{node}/../badblocks")]
-        .iter()
-        .find_map(|path| bad_sectors_in(Path::new(path)))
-}
-
-/// The list has a line for each stretch: first sector, number of sectors.
-fn bad_sectors_in(list: &Path) -> Option<u64> {
-    let list = fs::read_to_string(list).ok()?;
-    Some(list.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum())
-}
-
-/// Whether the CPU caches survive a power cut (eADR) on every persistent-memory region of this machine.
-///
-/// As in libpmem2, one region that says anything but `cpu_cache`, or none at all, means no.
-pub(super) fn caches_are_persistent() -> bool {
-    caches_are_persistent_under(Path::new("/sys/bus/nd/devices"))
-}
-
-fn caches_are_persistent_under(devices: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(devices) else { return false };
-    let mut regions = entries
-        .flatten()
-        .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"region"))
-        .map(|entry| fs::read_to_string(entry.path().join("persistence_domain")))
-        .peekable();
-    regions.peek().is_some() && regions.all(|domain| domain.is_ok_and(|domain| domain.trim() == "cpu_cache"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn eadr_needs_every_region_to_say_cpu_cache() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(!caches_are_persistent_under(dir.path()), "no region at all");
-        let add = |name: &str, domain: &str| {
-            fs::create_dir(dir.path().join(name)).unwrap();
-            fs::write(dir.path().join(name).join("persistence_domain"), domain).unwrap();
-        };
-        add("namespace0.0", "memory_controller\n");
-        assert!(!caches_are_persistent_under(dir.path()), "not a region");
-        add("region0", "cpu_cache\n");
-        assert!(caches_are_persistent_under(dir.path()));
-        add("region1", "memory_controller\n");
-        assert!(!caches_are_persistent_under(dir.path()), "one exception");
-    }
-
-    #[test]
-    fn bad_sectors_are_counted() {
-        let dir = tempfile::tempdir().unwrap();
-        let list = dir.path().join("badblocks");
-        assert_eq!(bad_sectors_in(&list), None);
-        fs::write(&list, "").unwrap();
-        assert_eq!(bad_sectors_in(&list), Some(0));
-        fs::write(&list, "8 8\n2048 1\n").unwrap();
-        assert_eq!(bad_sectors_in(&list), Some(9));
-    }
-
-    #[test]
-    fn a_region_without_a_domain_is_not_eadr() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("region0")).unwrap();
-        assert!(!caches_are_persistent_under(dir.path()));
-    }
 }

@@ -1,6 +1,6 @@
 //! The only code that makes bytes durable: a mapped [`Region`] and its stores, flushes and fences.
 //!
-//! A region is a pool file, or anonymous memory, mapped whole. Bytes get into it by [`Region::write`] (or its parts:
+//! A region is a pool file, a character device of persistent memory (device DAX), or anonymous memory, mapped whole. Bytes get into it by [`Region::write`] (or its parts:
 //! `copy`, `copy_nt`, `store_u64`, `flush`) and are durable once **the same thread** has called [`Region::fence`]
 //! afterwards. What "durable" survives is the medium's promise, see [`Medium`]. A crash
 //!
@@ -33,9 +33,11 @@ mod mapping;
 mod medium;
 mod poison;
 mod region;
+mod sysfs;
 
 pub use error::RegionError;
 pub use flush::{CACHE_LINE_BYTES, FlushChoice};
 pub use medium::{Granularity, Medium};
 pub use pmem_emulation::{Hook, MediaError, Note};
 pub use region::{NT_THRESHOLD_BYTES, Region, RegionOptions};
+pub use sysfs::MemoryHealth;

@@ -41,6 +41,8 @@ const CLAIMED: usize = 1;
 struct Slot {
     base: AtomicUsize,
     len: AtomicUsize,
+    /// What can be replaced on its own: a page, or what the mapping is made of where that is more.
+    page_bytes: AtomicUsize,
     serving: AtomicBool,
     /// How many of `pages` are taken.
     count: AtomicUsize,
@@ -53,6 +55,7 @@ impl Slot {
         Self {
             base: AtomicUsize::new(FREE),
             len: AtomicUsize::new(0),
+            page_bytes: AtomicUsize::new(0),
             serving: AtomicBool::new(false),
             count: AtomicUsize::new(0),
             pages: [const { AtomicUsize::new(0) }; PAGES_MAX],
@@ -73,8 +76,6 @@ static SLOTS: [Slot; SLOTS_MAX] = [const { Slot::new() }; SLOTS_MAX];
 /// What handled SIGBUS before; set before our handler is.
 static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
 
-static PAGE_BYTES: AtomicUsize = AtomicUsize::new(4096);
-
 /// A mapping that the handler knows of, until this is dropped.
 pub(super) struct Watch(&'static Slot);
 
@@ -82,13 +83,13 @@ impl Watch {
     /// Has SIGBUS in `len` bytes from `base` on, whole pages that stay mapped until the result is dropped, handled as in a scan. `None` when too
     /// many pools are mapped.
     pub(super) fn new(base: *const u8, len: usize, page_bytes: usize) -> Option<Self> {
-        PAGE_BYTES.store(page_bytes, Ordering::Relaxed);
         install().ok()?;
         // Acquire: what was done to a slot that was given back is over.
         let claim =
             |slot: &&Slot| slot.base.compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_ok();
         let slot = SLOTS.iter().find(claim)?;
         slot.len.store(len, Ordering::Relaxed);
+        slot.page_bytes.store(page_bytes, Ordering::Relaxed);
         slot.serving.store(false, Ordering::Relaxed);
         let noted = slot.count.swap(0, Ordering::Relaxed).min(PAGES_MAX);
         slot.pages[..noted].iter().for_each(|page| page.store(0, Ordering::Relaxed));
@@ -107,8 +108,13 @@ impl Watch {
         self.0.serving.store(true, Ordering::Relaxed);
     }
 
+    /// The stretches of `at..at + len` that lie in pages that were found unreadable.
+    pub(super) fn unreadable(&self, at: u64, len: u64) -> Vec<MediaError> {
+        stretches(&self.pages(), self.0.page_bytes.load(Ordering::Relaxed) as u64, at, len)
+    }
+
     /// Offsets of the pages that were found unreadable, ascending.
-    pub(super) fn unreadable(&self) -> Vec<usize> {
+    fn pages(&self) -> Vec<usize> {
         // Acquire: pairs with the Release in `note`; what another thread has met before it handed its results over is seen.
         let noted = self.0.count.load(Ordering::Acquire).min(PAGES_MAX);
         let pages = self.0.pages[..noted].iter().map(|page| page.load(Ordering::Acquire));
@@ -125,9 +131,8 @@ impl Drop for Watch {
     }
 }
 
-/// The stretches of `at..at + len` that lie in unreadable pages.
-pub(super) fn stretches(pages: &[usize], at: u64, len: u64) -> Vec<MediaError> {
-    let page_bytes = PAGE_BYTES.load(Ordering::Relaxed) as u64;
+/// The stretches of `at..at + len` that lie in these pages.
+fn stretches(pages: &[usize], page_bytes: u64, at: u64, len: u64) -> Vec<MediaError> {
     let mut found: Vec<MediaError> = Vec::new();
     for &page in pages {
         let (start, end) = ((page as u64).max(at), (page as u64 + page_bytes).min(at.saturating_add(len)));
@@ -187,7 +192,7 @@ extern "C" fn on_sigbus(_signal: c_int, info: *mut libc::siginfo_t, _context: *m
 
 /// Puts zeros in the place of an unreadable page and notes it. `false` where that cannot be done.
 fn replace(slot: &Slot, address: usize, offset: usize) -> bool {
-    let page_bytes = PAGE_BYTES.load(Ordering::Relaxed);
+    let page_bytes = slot.page_bytes.load(Ordering::Relaxed);
     let (page, within) = (address - address % page_bytes, offset - offset % page_bytes);
     let number = slot.count.fetch_add(1, Ordering::AcqRel);
     if number >= PAGES_MAX {
@@ -235,9 +240,10 @@ mod tests {
     #[test]
     fn pages_that_touch_are_one_stretch_and_are_cut_to_what_was_asked_for() {
         let pages = [0, 4096, 12288];
-        let found = stretches(&pages, 64, 1 << 20);
+        let found = stretches(&pages, 4096, 64, 1 << 20);
         assert_eq!(found, [MediaError { at: 64, len: 8128 }, MediaError { at: 12288, len: 4096 }]);
-        assert_eq!(stretches(&pages, 8192, 4096), []);
-        assert_eq!(stretches(&pages, 13000, 8), [MediaError { at: 13000, len: 8 }]);
+        assert_eq!(stretches(&pages, 4096, 8192, 4096), []);
+        assert_eq!(stretches(&pages, 4096, 13000, 8), [MediaError { at: 13000, len: 8 }]);
+        assert_eq!(stretches(&[2 << 20], 2 << 20, 0, 8 << 20), [MediaError { at: 2 << 20, len: 2 << 20 }]);
     }
 }

@@ -16,6 +16,7 @@ use super::file::{Asked, PoolFile};
 use super::flush::{self, FlushChoice, FlushInstruction};
 use super::mapping::Mapping;
 use super::medium::{self, Granularity, Medium};
+use super::sysfs::{self, MemoryHealth};
 
 /// Length from which [`Region::write`] goes round the cache.
 ///
@@ -318,9 +319,15 @@ impl Region {
         self.file.as_ref().is_some_and(PoolFile::in_use)
     }
 
-    /// Sectors of 512 bytes that the driver of the pool file's device knows to be bad, in the file or elsewhere; `None` where it keeps no list.
-    pub fn bad_sectors(&self) -> Option<u64> {
-        medium::bad_sectors(self.file.as_ref()?.file())
+    /// Whether it is a character device (device DAX), mapped whole: it was there before the pool, is never made, named or removed, and has its
+    /// length.
+    pub fn is_device(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| file.device_align().is_some())
+    }
+
+    /// What the kernel says of the memory that the pool lies on. Reads some files in sysfs.
+    pub fn memory_health(&self) -> MemoryHealth {
+        self.file.as_ref().map_or_else(MemoryHealth::default, |file| sysfs::health(file.file()))
     }
 
     /// Whether writes are possible.
@@ -392,7 +399,9 @@ impl Region {
             file.iter().for_each(|file| file.cut_back(former));
             return Err(error);
         }
-        if let Some(file) = file.filter(|_| self.medium != Medium::Tmpfs && from < to) {
+        if let Some(file) =
+            file.filter(|file| self.medium != Medium::Tmpfs && file.device_align().is_none() && from < to)
+        {
             // Of this range, not of the whole file: what else is dirty in the page cache can wait.
             file.asked().before("msync").and_then(|()| self.mapping.sync(from as usize, (to - from) as usize))?;
         }
@@ -451,6 +460,9 @@ fn reserve_len(options: &RegionOptions) -> usize {
 
 /// Maps `file` and tells what it lies on.
 fn map_file(file: &PoolFile, len: usize, reserve: usize, writable: bool) -> io::Result<(Mapping, Medium)> {
+    if let Some(align) = file.device_align() {
+        return map_device(file, len, align, writable);
+    }
     // Asked first, so that no kernel's leniency about MAP_SYNC can make tmpfs look persistent.
     file.asked().before("fstatfs")?;
     let medium = if medium::is_memory_backed(file.file())? { Medium::Tmpfs } else { Medium::File };
@@ -468,10 +480,19 @@ fn map_file(file: &PoolFile, len: usize, reserve: usize, writable: bool) -> io::
     Ok((map(false)?, medium))
 }
 
+/// Device DAX is never less than `dax`: what is not persistent was refused before it was opened.
+fn map_device(file: &PoolFile, len: usize, align: usize, writable: bool) -> io::Result<(Mapping, Medium)> {
+    if !flush::CAN_FLUSH {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    file.asked().before("mmap")?;
+    Ok((Mapping::of_device(file.file(), len, align, writable)?, Medium::Dax))
+}
+
 fn choose_instruction(choice: FlushChoice, medium: Medium) -> Result<FlushInstruction, RegionError> {
     match choice {
         FlushChoice::Auto => Ok(match medium {
-            Medium::Dax if medium::caches_are_persistent() => FlushInstruction::None,
+            Medium::Dax if sysfs::caches_are_persistent() => FlushInstruction::None,
             Medium::Dax | Medium::Tmpfs => FlushInstruction::best(),
             // The page cache gains nothing by a flush: only a sync reaches the disk.
             Medium::File | Medium::Dram => FlushInstruction::None,

@@ -18,6 +18,15 @@ pub enum PoolError {
         /// The file.
         path: PathBuf,
     },
+    /// A device that holds something else.
+    #[error(
+        "{path} is not a Fencepost pool and not blank either, so it is left as it is; to have a pool made on it, write zeros over its first 2 MiB \
+         and its last 64 KiB (`daxio --zero --output {path}` does)"
+    )]
+    NotBlank {
+        /// The device.
+        path: PathBuf,
+    },
     /// Both superblock copies are damaged.
     #[error(
         "{path} was a Fencepost pool, but both copies of its superblock are damaged ({fault}); \

@@ -187,8 +187,12 @@ pub fn info(path: &Path, map: Option<Charset>) -> Result<String, PoolError> {
         push_line(&mut text, "live bytes", format!("{live} ({share:.1} % of the segments)"));
     }
     push_line(&mut text, "damaged places", report.damage.len());
-    if let Some(sectors) = pool.region().bad_sectors() {
+    let health = pool.region().memory_health();
+    if let Some(sectors) = health.bad_sectors {
         push_line(&mut text, "bad sectors", format!("{sectors} on the device, in the pool or elsewhere"));
+    }
+    if let Some(shutdowns) = health.dirty_shutdowns {
+        push_line(&mut text, "dirty shutdowns", format!("{shutdowns}, counted by the memory modules"));
     }
     if let (Some(charset), Some(live_bytes)) = (map, live_bytes) {
         text += &draw(&views(&pool, &live_bytes, &report), pool.segment_bytes(), charset);

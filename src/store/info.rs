@@ -1,7 +1,7 @@
 //! What the store tells about itself, for INFO and the log.
 
 use super::{Db, Fsync, Store};
-use crate::persist::Medium;
+use crate::persist::{Medium, MemoryHealth};
 use crate::pool::{FlowTotals, Phase, SegmentUse};
 use crate::recovery::RecoveryReport;
 use std::sync::PoisonError;
@@ -139,6 +139,11 @@ impl Store {
         let keyspace = self.table.load(&guard).get(db);
         let (expires, avg_ttl_ms) = keyspace.expires(self.clock.now_ms());
         DbStats { keys: keyspace.len(), expires, avg_ttl_ms }
+    }
+
+    /// What the kernel says of the memory under the pool. Reads some files in sysfs.
+    pub fn memory_health(&self) -> MemoryHealth {
+        self.pool.region().memory_health()
     }
 
     /// State of pool and index. Reads a counter for each segment.

@@ -192,6 +192,14 @@ pub(super) fn persistence(report: &mut Report, ctx: &Ctx<'_>) {
     report.field("pool_sync_epoch", store.sync_epoch);
     report.field("pool_flush_instruction", store.flush_instruction);
     report.field("pool_path", &store.path);
+    // Only where somebody counts them.
+    let health = ctx.store.memory_health();
+    if let Some(sectors) = health.bad_sectors {
+        report.field("pool_bad_sectors", sectors);
+    }
+    if let Some(shutdowns) = health.dirty_shutdowns {
+        report.field("pool_dirty_shutdowns", shutdowns);
+    }
     report.size("pool_size", store.pool_bytes);
     report.size("pool_max_size", store.pool_max_bytes);
     report.field("pool_growths", store.growths);
