@@ -1,8 +1,8 @@
 //! Which commands that write are sent, and why the others are not.
 
-use crate::any_type;
 use fencepost::command::{Flags, all};
 use fencepost_harness::Seed;
+use fencepost_harness::load::any_type;
 use fencepost_harness::model::{Expected, Model};
 use std::collections::BTreeSet;
 

@@ -6,7 +6,7 @@
 //!   server's own protocol code, so that a shared misreading cannot hide.
 //! - [`Rng`] and [`Seed`]: everything random comes from one printed number and can be run again from it.
 //! - [`workload`]: random commands; [`model`]: what they should do, slowly and plainly; [`contents`]: what a server holds.
-//! - [`history`]: self-describing values and the checkers of the crash tests.
+//! - [`history`]: self-describing values and the checkers of the crash tests; [`load`]: their clients.
 //!
 //! The package has no dependency on the `fencepost` library: it sees a server as clients do.
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ pub mod client;
 pub mod compare;
 pub mod contents;
 pub mod history;
+pub mod load;
 pub mod model;
 pub mod resp;
 pub mod rng;

@@ -332,7 +332,7 @@ pub fn redis_is_installed() -> bool {
 }
 
 /// A port that nobody listens on at this moment.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let nanoseconds = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64);
     let mut rng = Seed(nanoseconds ^ u64::from(std::process::id())).rng(0);
     loop {

@@ -1,21 +1,22 @@
 //! Clients that have a database each and use values of every type in it, one command at a time, in pipelines and in
-//! transactions. What may be there after the kill is told by the model of `fencepost_harness`
-//! ([`Account`]), which `tests/model.rs` compares with Redis.
+//! transactions. What may be there after the crash is told by the [model](crate::model) ([`Account`]), which `tests/model.rs` compares with
+//! Redis.
 //!
 //! Their connections are the harness's: the replies of a transaction are checked frame by frame.
 
-use crate::{End, Load, now_ms};
-use fencepost_harness::history::{Account, Broken, Violation};
-use fencepost_harness::workload::Workload;
-use fencepost_harness::{Client, Command, Rng, Server};
+use super::{End, Load};
+use crate::history::{Account, Broken, Violation};
+use crate::workload::Workload;
+use crate::{Client, Command, Rng};
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Of so many commands one may be of any kind. Most of these put something else at the key of a collection.
 const ANY_KIND_ONE_IN: u64 = 5;
 
 /// One client in one round.
-pub struct Owner {
+pub(super) struct Owner {
     account: Account,
     client: Client,
     load: Arc<Load>,
@@ -33,13 +34,18 @@ pub fn command(workload: &mut Workload) -> Command {
 }
 
 impl Owner {
-    /// A client of this running server.
-    pub fn new(account: Account, server: &Server, load: Arc<Load>, rng: Rng) -> Self {
-        Self { account, client: server.client(), load, workload: workload(rng) }
+    /// A client of the server at this address.
+    pub(super) fn new(account: Account, address: SocketAddr, load: Arc<Load>, rng: Rng) -> Self {
+        Self {
+            account,
+            client: Client::connect(address).expect("a ready server accepts"),
+            load,
+            workload: workload(rng),
+        }
     }
 
     /// Works until the server is gone.
-    pub fn run(mut self) -> (Account, Option<Violation>) {
+    pub(super) fn run(mut self) -> (Account, Option<Violation>) {
         let mut step = self.client.call(&["SELECT", &self.account.database().to_string()]).map(drop).map_err(end);
         while step.is_ok() {
             step = self.pipeline();
@@ -58,7 +64,7 @@ impl Owner {
             let together = self.workload.rng().one_in(4);
             let count = if together { self.workload.rng().between(1, 8) } else { 1 };
             let commands = (0..count).map(|_| command(&mut self.workload)).collect();
-            for command in self.account.invoke(commands, together, now_ms()) {
+            for command in self.account.invoke(commands, together, self.load.now_ms()) {
                 self.client.send(&command);
                 awaited += 1;
             }
