@@ -12,7 +12,7 @@ use super::server::slowlog;
 use super::{After, CommandError, CommandSpec, Ctx, Flags, Modes, PauseScope, pubsub, tracking, transaction};
 use crate::protocol::Args;
 use crate::store::Fsync;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The tables of all families.
 pub const FAMILIES: &[&[CommandSpec]] = &[
@@ -249,9 +249,14 @@ fn call(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<(), CommandE
     } else {
         let started = Instant::now();
         let outcome = (found.spec.run)(ctx, args);
-        let elapsed = started.elapsed();
+        // DEBUG SLEEP takes as long as it says, though only its connection is held up, behind this.
+        let asleep = if let After::Pause(length) = ctx.after { length } else { Duration::ZERO };
+        let elapsed = started.elapsed() + asleep;
         counters.nanos.add(elapsed.as_nanos() as u64 * weight);
-        slowlog::note(ctx, found, args, elapsed);
+        // One that begins to wait is noted when it is served.
+        if !matches!(ctx.after, After::Block(_)) {
+            slowlog::note(ctx, found, args, elapsed);
+        }
         outcome
     }
 }

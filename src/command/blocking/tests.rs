@@ -91,6 +91,17 @@ fn what_is_there_is_taken_at_once() {
 }
 
 #[test]
+fn a_command_that_waits_is_entered_in_the_slow_log_once_it_is_served() {
+    let mut scene = Scene::new(2);
+    scene.ask(1, "CONFIG SET slowlog-log-slower-than 0");
+    let waiter = scene.wait(0, "BLPOP l 0");
+    assert_eq!(scene.ask(1, "SLOWLOG GET -1").matches("BLPOP").count(), 0);
+    scene.ask(1, "RPUSH l a");
+    assert_eq!(answer(&waiter), got("l", "a"));
+    assert_eq!(scene.ask(1, "SLOWLOG GET -1").matches("BLPOP").count(), 1);
+}
+
+#[test]
 fn waiters_are_served_in_the_order_in_which_they_came() {
     let mut scene = Scene::new(4);
     let first = scene.wait(0, "BLPOP l 0");

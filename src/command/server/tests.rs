@@ -217,6 +217,8 @@ fn debug_does_what_test_suites_call() {
     let mut client = TestClient::new();
     assert_eq!(client.run("DEBUG SLEEP 0.5"), ok());
     assert_eq!(client.direct.after, After::Pause(Duration::from_millis(500)));
+    let slowest = client.run("SLOWLOG GET 1");
+    assert!(slowest.items()[0].items()[2].int() >= 500_000, "its sleep counts as its time: {slowest:?}");
     assert_eq!(client.run("DEBUG SET-ACTIVE-EXPIRE 0"), ok());
     assert_eq!(client.run("DEBUG POPULATE 3 p 10"), ok());
     assert_eq!(client.run("GET p:1"), Reply::bulk("value:1\0\0\0"));
