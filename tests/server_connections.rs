@@ -294,6 +294,16 @@ fn client_kill_ends_connections_and_spares_the_caller() {
     assert!(killer.call(&["PING"]).is_err(), "the caller was to be killed too, once it had its answer");
 }
 
+/// How many clients INFO and CLIENT LIST say are blocked.
+fn blocked(client: &mut Client) -> (usize, usize) {
+    let mut text =
+        |words: &[&str]| String::from_utf8_lossy(client.must(words).bytes().expect("a bulk string")).into_owned();
+    let info = text(&["INFO", "clients"]);
+    let count = info.lines().find_map(|line| line.strip_prefix("blocked_clients:")).expect("INFO tells it");
+    let flagged = text(&["CLIENT", "LIST"]).lines().filter(|line| line.contains(" flags=b ")).count();
+    (count.parse().expect("a number"), flagged)
+}
+
 /// While writers are paused readers go on, and what waited is done afterwards.
 #[test]
 fn client_pause_holds_writes_back_until_unpause() {
@@ -303,8 +313,10 @@ fn client_pause_holds_writes_back_until_unpause() {
     writer.write_all(b"GET k\r\nSET k v\r\nGET k\r\n").unwrap();
     assert_eq!(read_exactly(&mut writer, 5), "$-1\r\n", "what came before the write is answered");
     assert_eq!(admin.must(&["EXISTS", "k"]), Frame::Integer(0));
+    assert_eq!(blocked(&mut admin), (1, 1));
     assert_eq!(admin.must(&["CLIENT", "UNPAUSE"]), Frame::ok());
     assert_eq!(read_exactly(&mut writer, 12), "+OK\r\n$1\r\nv\r\n");
+    assert_eq!(blocked(&mut admin), (0, 0));
     assert_eq!(admin.must(&["CLIENT", "PAUSE", "100"]), Frame::ok());
     assert_eq!(admin.must(&["GET", "k"]), Frame::bulk("v"), "a pause ends by itself");
 }

@@ -13,7 +13,7 @@ use crate::base::Clock;
 use crate::store::Store;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -116,11 +116,22 @@ pub struct PauseWindow {
 pub struct Pause {
     active: AtomicBool,
     window: watch::Sender<Option<PauseWindow>>,
+    held: Arc<AtomicU32>,
+}
+
+/// A client that is held back; counted while this lives.
+#[derive(Debug)]
+pub struct Held(Arc<AtomicU32>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Default for Pause {
     fn default() -> Self {
-        Self { active: AtomicBool::new(false), window: watch::Sender::new(None) }
+        Self { active: AtomicBool::new(false), window: watch::Sender::new(None), held: Arc::default() }
     }
 }
 
@@ -169,6 +180,17 @@ impl Pause {
             self.end_unless(|w| w.until_ms > now_ms);
         }
         window
+    }
+
+    /// How many clients are held back, each with a command that waits for the end of the pause.
+    pub fn held(&self) -> u32 {
+        self.held.load(Relaxed)
+    }
+
+    /// One more client is held back, until what this returns is dropped.
+    pub fn hold(&self) -> Held {
+        self.held.fetch_add(1, Relaxed);
+        Held(Arc::clone(&self.held))
     }
 
     /// Resolves when no pause is in force any more.

@@ -201,11 +201,11 @@ impl Connection {
     #[cold]
     fn go_on(&mut self, over: Over) {
         let waits = self.hold.take().and_then(|hold| hold.waits);
+        self.session.client.set_flag(ClientFlags::BLOCKED, false);
         match over {
             Over::Done => {}
             Over::NoRoom => self.session.room_waits.give_up(),
             Over::Answered(answer) => {
-                self.session.client.set_flag(ClientFlags::BLOCKED, false);
                 let Some(waiter) = waits else { return };
                 match answer {
                     Answer::RunAgain => self.requests.put_back(waiter.words()),
@@ -291,10 +291,15 @@ impl Connection {
                 sleep(length).await;
                 Over::Done
             }),
-            After::Postpone => Hold::new(true, async move {
-                shared.pause.over(&shared.clock).await;
-                Over::Done
-            }),
+            After::Postpone => {
+                self.session.client.set_flag(ClientFlags::BLOCKED, true);
+                let held = shared.pause.hold();
+                Hold::new(true, async move {
+                    shared.pause.over(&shared.clock).await;
+                    drop(held);
+                    Over::Done
+                })
+            }
             After::MakeRoom { frees } => {
                 let store = Arc::clone(&state.store);
                 let over = async move { if store.wait_for_room(frees).await { Over::Done } else { Over::NoRoom } };

@@ -65,7 +65,7 @@ pub(super) fn clients(report: &mut Report, ctx: &Ctx<'_>) {
         clients.iter().map(|client| client.output_bytes()).max().unwrap_or(0),
     );
     let blocking = &ctx.shared.blocking;
-    report.field("blocked_clients", blocking.clients());
+    report.field("blocked_clients", blocking.clients() + ctx.shared.pause.held());
     report.field("tracking_clients", ctx.shared.tracking.figures().clients);
     zeros(report, &["clients_in_timeout_table"]);
     report.field("total_blocking_keys", blocking.keys());
