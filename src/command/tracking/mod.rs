@@ -302,11 +302,13 @@ impl Tracking {
         }
     }
 
-    /// Tells the clients `ids` that `key` has changed, but for `writer` if it does not want to hear of its own changes.
+    /// Tells the clients `ids` that `key` has changed, but for `writer` if it does not want to hear of its own changes, and for those that follow prefixes
+    /// by now.
     fn invalidate(&self, key: &[u8], ids: &[u64], writer: u64) {
         let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
         for tracked in ids.iter().filter_map(|id| clients.get(id)) {
-            if !(tracked.options.contains(Options::NOLOOP) && tracked.client.id() == writer) {
+            let is_own = tracked.options.contains(Options::NOLOOP) && tracked.client.id() == writer;
+            if !is_own && !tracked.options.contains(Options::BCAST) {
                 tracked.send(Some(&[key]));
             }
         }

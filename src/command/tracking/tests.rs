@@ -66,6 +66,22 @@ fn a_key_that_was_read_is_told_of_once_when_it_changes() {
 }
 
 #[test]
+fn what_was_read_before_prefixes_were_followed_is_told_of_once() {
+    let mut client = tracking("");
+    client.run("GET k");
+    // Another one tracks on, so that what is remembered stays.
+    let connect = || client.direct.shared.clients.connect(String::new(), String::new(), -1, 0);
+    let [_of_this_client, other] = [connect(), connect()];
+    let tracking = Arc::clone(&client.direct.shared.tracking);
+    tracking.start(&client.store, &other, None, Options::default(), &BTreeSet::new(), false);
+    client.run("CLIENT TRACKING OFF");
+    client.run("CLIENT TRACKING ON BCAST");
+    assert_eq!(total_keys(&client), 1);
+    assert_eq!(told(&mut client, "SET k 1"), ["k"]);
+    tracking.stop(&other, &BTreeSet::new());
+}
+
+#[test]
 fn modes_say_which_keys_are_remembered() {
     let mut client = tracking("OPTIN");
     client.run("GET k");
