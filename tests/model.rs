@@ -174,8 +174,8 @@ impl Run {
             let expected = model.contents(database);
             if !same(&found, &expected) {
                 let tell = |contents: &[Content]| -> Vec<String> {
-                    let one = |(key, value, at): &Content| {
-                        format!("{} = {:?} at {at:?}", key.escape_ascii(), Frame::bulk(value))
+                    let one = |(key, value, at, fields): &Content| {
+                        format!("{} = {:?} at {at:?}, fields at {fields:?}", key.escape_ascii(), Frame::bulk(value))
                     };
                     contents.iter().map(one).collect()
                 };

@@ -3,8 +3,8 @@
 use crate::model::{CLOCK_SLACK_MS, flattened};
 use crate::{Client, Frame};
 
-/// A key, its value in one piece ([`crate::model::Value::flat`]) and its deadline in Unix milliseconds.
-pub type Content = (Vec<u8>, Vec<u8>, Option<i64>);
+/// A key, its value in one piece ([`crate::model::Value::flat`]), its deadline in Unix milliseconds, and those of its fields that have one.
+pub type Content = (Vec<u8>, Vec<u8>, Option<i64>, Vec<(Vec<u8>, i64)>);
 
 /// Whether all keys and values are the same and the deadlines as near as two clocks allow.
 pub fn same(a: &[Content], b: &[Content]) -> bool {
@@ -13,12 +13,14 @@ pub fn same(a: &[Content], b: &[Content]) -> bool {
 
 /// [`same`] of one key.
 pub fn alike(a: &Content, b: &Content) -> bool {
+    let near = |a: i64, b: i64| a.abs_diff(b) <= CLOCK_SLACK_MS.unsigned_abs();
     let close = match (a.2, b.2) {
-        (Some(a), Some(b)) => a.abs_diff(b) <= CLOCK_SLACK_MS.unsigned_abs(),
+        (Some(a), Some(b)) => near(a, b),
         (None, None) => true,
         _ => false,
     };
-    close && a.0 == b.0 && a.1 == b.1
+    let fields_are_close = a.3.len() == b.3.len() && a.3.iter().zip(&b.3).all(|(a, b)| a.0 == b.0 && near(a.1, b.1));
+    close && fields_are_close && a.0 == b.0 && a.1 == b.1
 }
 
 /// All keys by SCAN, as often as it gave them.
@@ -52,9 +54,26 @@ pub fn contents(client: &mut Client, database: usize) -> Vec<Content> {
     let content = |key: Vec<u8>| {
         let value = value(client, &key);
         let deadline = client.must(&[b"PEXPIRETIME", key.as_slice()]).integer().expect("PEXPIRETIME answers a number");
-        (key, value, (deadline >= 0).then_some(deadline))
+        let fields = field_deadlines(client, &key);
+        (key, value, (deadline >= 0).then_some(deadline), fields)
     };
     keys.into_iter().map(content).collect()
+}
+
+/// The fields of a hash that expire, in order, and when they do; none where the server knows of no such thing.
+fn field_deadlines(client: &mut Client, key: &[u8]) -> Vec<(Vec<u8>, i64)> {
+    if client.must(&[b"TYPE", key]).bytes() != Some(b"hash") {
+        return Vec::new();
+    }
+    let reply = client.must(&[b"HKEYS", key]);
+    let fields: Vec<&[u8]> = reply.items().expect("fields").iter().filter_map(Frame::bytes).collect();
+    let count = fields.len().to_string();
+    let request = [&[b"HPEXPIRETIME", key, b"FIELDS", count.as_bytes()], fields.as_slice()].concat();
+    let reply = client.call(&request).expect("the connection holds");
+    let times = reply.items().unwrap_or_default().iter().filter_map(Frame::integer);
+    let mut all: Vec<_> = fields.iter().map(|field| field.to_vec()).zip(times).filter(|(_, at)| *at >= 0).collect();
+    all.sort_unstable();
+    all
 }
 
 /// What a key holds, in one piece as the model has it.

@@ -52,6 +52,11 @@ impl Server {
             Ok(other) => panic!("FENCEPOST_TEST_SERVER is {other}; it can be redis or redis-volatile"),
         }
     }
+
+    /// Whether it knows fields of hashes that expire, as Redis does from 7.4 on.
+    pub fn has_field_expiry(&self) -> bool {
+        matches!(self.program, Program::Fencepost(_))
+    }
 }
 
 /// Where a server's directory is made.

@@ -5,6 +5,7 @@
 //! long strings begin), offsets past the end. Deadlines are minutes apart or long over, so that the test's own speed
 //! decides nothing.
 
+mod fields;
 mod sorted_sets;
 
 pub use sorted_sets::BY_NAME;
@@ -37,12 +38,13 @@ pub struct Workload {
     with_databases: bool,
     /// How many commands are still to come that a server may run together; `None` where there are to be no stretches of them.
     alike: Option<u64>,
+    with_field_expiry: bool,
 }
 
 impl Workload {
     /// Commands drawn from `rng`.
     pub fn new(rng: Rng) -> Self {
-        Self { rng, with_databases: true, alike: None }
+        Self { rng, with_databases: true, alike: None, with_field_expiry: false }
     }
 
     /// Leaves out the commands that reach beyond the selected database.
@@ -55,6 +57,13 @@ impl Workload {
     /// Has stretches of small changes of collections among the commands, which a server may run together.
     pub fn with_stretches(&mut self) {
         self.alike = Some(0);
+    }
+
+    /// With commands for fields that expire, which Redis has from 7.4 on.
+    #[must_use]
+    pub fn with_field_expiry(mut self) -> Self {
+        self.with_field_expiry = true;
+        self
     }
 
     /// The generator, for draws that belong to the same run.
@@ -465,6 +474,9 @@ impl Workload {
     }
 
     fn hash(&mut self) -> Command {
+        if self.with_field_expiry && self.rng.one_in(3) {
+            return self.field_expiry();
+        }
         let key = self.key_among(HASHES);
         let field = self.element();
         match self.rng.below(20) {

@@ -139,7 +139,9 @@ impl Account {
             |key: &&[u8]| candidates.iter().any(|candidate| agree(held(candidate, key), held(found, key)));
         let broken = if wrong.iter().all(right_alone) { Broken::Torn } else { Broken::Lost };
         let tell = |content: Option<&Content>| {
-            content.map_or("nothing".to_owned(), |(_, value, at)| format!("{:?} deadline {at:?}", Frame::bulk(value)))
+            content.map_or("nothing".to_owned(), |(_, value, at, fields)| {
+                format!("{:?} deadline {at:?} of fields {fields:?}", Frame::bulk(value))
+            })
         };
         let violation = |key: &[u8]| {
             let expected: Vec<String> = candidates.iter().map(|candidate| tell(held(candidate, key))).collect();

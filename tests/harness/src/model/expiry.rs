@@ -116,7 +116,7 @@ fn near(value: i64, unit: i64) -> Expected {
 }
 
 /// Whether GT (or else LT) leaves the old deadline. Two that are close and not both exact cannot be told apart.
-fn is_later(old: Deadline, new: Deadline, gt: bool) -> Result<bool, Stop> {
+pub(super) fn is_later(old: Deadline, new: Deadline, gt: bool) -> Result<bool, Stop> {
     if !(old.exact && new.exact) && old.at_ms.abs_diff(new.at_ms) < 2 * CLOCK_SLACK_MS.unsigned_abs() {
         return Err(Stop::Unpredictable);
     }

@@ -26,7 +26,7 @@ impl Model {
         if list.is_empty() {
             keys.remove(key);
         } else {
-            keys.insert(key.to_vec(), Entry { value: Value::List(list), deadline });
+            keys.insert(key.to_vec(), Entry::new(Value::List(list), deadline));
         }
     }
 

@@ -4,11 +4,11 @@ use super::strings::quarters;
 use super::{Entry, Expected, Frame, Model, Outcome, SYNTAX, Stop, Value, WRONG_TYPE, integer, plain_integer, refuse};
 use std::collections::{BTreeMap, BTreeSet};
 
-type Fields = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(super) type Fields = BTreeMap<Vec<u8>, Vec<u8>>;
 type Members = BTreeSet<Vec<u8>>;
 
 impl Model {
-    fn hash(&self, key: &[u8]) -> Result<Option<&Fields>, Stop> {
+    pub(super) fn hash(&self, key: &[u8]) -> Result<Option<&Fields>, Stop> {
         match self.entry(key).map(|entry| &entry.value) {
             None => Ok(None),
             Some(Value::Hash(fields)) => Ok(Some(fields)),
@@ -24,17 +24,23 @@ impl Model {
         }
     }
 
-    /// Stores a value that keeps the deadline of what it replaces; an empty one is none.
+    /// Stores a value that keeps the deadlines of what it replaces; an empty one is none.
     fn keep(&mut self, key: &[u8], value: Value, is_empty: bool) {
-        let deadline = self.entry(key).and_then(|entry| entry.deadline);
+        let mut entry = Entry::new(value, None);
+        if let Some(former) = self.entry(key) {
+            (entry.deadline, entry.fields) = (former.deadline, former.fields.clone());
+        }
+        if let Value::Hash(fields) = &entry.value {
+            entry.fields.retain(|name, _| fields.contains_key(name));
+        }
         let keys = &mut self.db_mut().keys;
         match is_empty {
             true => drop(keys.remove(key)),
-            false => drop(keys.insert(key.to_vec(), Entry { value, deadline })),
+            false => drop(keys.insert(key.to_vec(), entry)),
         }
     }
 
-    fn keep_hash(&mut self, key: &[u8], fields: Fields) {
+    pub(super) fn keep_hash(&mut self, key: &[u8], fields: Fields) {
         let is_empty = fields.is_empty();
         self.keep(key, Value::Hash(fields), is_empty);
     }
@@ -54,7 +60,22 @@ impl Model {
         fields.extend(pairs.chunks(2).map(|pair| (pair[0].to_vec(), pair[1].to_vec())));
         let added = (fields.len() - before) as i64;
         self.keep_hash(key, fields);
+        if let Some(entry) = self.db_mut().keys.get_mut(key) {
+            for pair in pairs.chunks(2) {
+                entry.fields.remove(pair[0]);
+            }
+        }
         Ok(if counts { added.into() } else { Frame::ok().into() })
+    }
+
+    /// Sets a field, which keeps its deadline.
+    fn hset_keeping(&mut self, key: &[u8], field: &[u8], value: &[u8]) -> Result<(), Stop> {
+        let deadline = self.entry(key).and_then(|entry| entry.fields.get(field).copied());
+        self.hset(key, &[field, value], true)?;
+        if let (Some(entry), Some(deadline)) = (self.db_mut().keys.get_mut(key), deadline) {
+            entry.fields.insert(field.to_vec(), deadline);
+        }
+        Ok(())
     }
 
     pub(super) fn hsetnx(&mut self, key: &[u8], field: &[u8], value: &[u8]) -> Outcome {
@@ -110,7 +131,7 @@ impl Model {
             },
         };
         let Some(sum) = old.checked_add(by) else { return refuse("ERR increment or decrement would overflow") };
-        self.hset(key, &[field, sum.to_string().as_bytes()], true)?;
+        self.hset_keeping(key, field, sum.to_string().as_bytes())?;
         Ok(sum.into())
     }
 
@@ -120,7 +141,7 @@ impl Model {
         let old = self.hash(key)?.and_then(|fields| fields.get(field));
         let old = old.map_or(Ok(0.0), |text| quarters(text)).map_err(|_| Stop::Unpredictable)?;
         let sum = format!("{}", old + by);
-        self.hset(key, &[field, sum.as_bytes()], true)?;
+        self.hset_keeping(key, field, sum.as_bytes())?;
         Ok(Frame::bulk(sum).into())
     }
 

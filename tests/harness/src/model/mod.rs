@@ -9,6 +9,7 @@
 
 mod bits;
 mod expiry;
+mod fields;
 mod keys;
 mod lists;
 mod members;
@@ -18,6 +19,7 @@ mod strings;
 pub use sorted_sets::Score;
 
 use crate::Command;
+use crate::contents::Content;
 use crate::resp::Frame;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -45,6 +47,8 @@ pub enum Expected {
     Pairs(Vec<(Frame, Frame)>),
     /// One of these.
     OneOf(Vec<Frame>),
+    /// An array of these.
+    Each(Vec<Expected>),
 }
 
 impl Expected {
@@ -72,6 +76,9 @@ impl Expected {
                 }
             }
             Expected::OneOf(frames) => frames.contains(reply),
+            Expected::Each(expected) => reply.items().is_some_and(|items| {
+                items.len() == expected.len() && expected.iter().zip(items).all(|(one, item)| one.accepts(item))
+            }),
         }
     }
 }
@@ -190,6 +197,14 @@ pub fn flattened<'e>(kind: &str, elements: impl Iterator<Item = &'e [u8]>) -> Ve
 struct Entry {
     value: Value,
     deadline: Option<Deadline>,
+    /// Of a hash's fields, none but those that are there.
+    fields: fields::Deadlines,
+}
+
+impl Entry {
+    fn new(value: Value, deadline: Option<Deadline>) -> Self {
+        Self { value, deadline, fields: fields::Deadlines::new() }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -230,11 +245,15 @@ impl Model {
         self.db().keys.keys().cloned().collect()
     }
 
-    /// The value (see [`Value::flat`]) and the deadline (Unix milliseconds) of each key of a database, in order. The
-    /// deadline is `None` for keys without one.
-    pub fn contents(&self, database: usize) -> Vec<(Vec<u8>, Vec<u8>, Option<i64>)> {
+    /// The value (see [`Value::flat`]) and the deadline (Unix milliseconds) of each key of a database, in order, and those of its fields that have one.
+    /// The deadline is `None` for keys without one.
+    pub fn contents(&self, database: usize) -> Vec<Content> {
         let entries = self.databases[database].keys.iter();
-        entries.map(|(key, entry)| (key.clone(), entry.value.flat(), entry.deadline.map(|d| d.at_ms))).collect()
+        let content = |(key, entry): (&Vec<u8>, &Entry)| {
+            let fields = entry.fields.iter().map(|(field, deadline)| (field.clone(), deadline.at_ms)).collect();
+            (key.clone(), entry.value.flat(), entry.deadline.map(|d| d.at_ms), fields)
+        };
+        entries.map(content).collect()
     }
 
     /// A key whose short life is over.
@@ -406,7 +425,7 @@ impl Model {
             (b"SWAPDB", [a, b]) => self.swapdb(a, b),
             (b"FLUSHDB", options) => self.flushdb(options),
             (b"FLUSHALL", options) => self.flushall(options),
-            _ => Err(Stop::Unpredictable),
+            _ => self.field_expiry(&name, args, now),
         }
     }
 
@@ -458,13 +477,13 @@ impl Model {
 
     /// Stores a string without a deadline.
     fn put(&mut self, key: &[u8], value: Vec<u8>) {
-        self.db_mut().keys.insert(key.to_vec(), Entry { value: Value::Text(value), deadline: None });
+        self.db_mut().keys.insert(key.to_vec(), Entry::new(Value::Text(value), None));
     }
 
     /// Stores a string; the key keeps its deadline.
     fn update(&mut self, key: &[u8], value: Vec<u8>) {
         let deadline = self.entry(key).and_then(|entry| entry.deadline);
-        self.db_mut().keys.insert(key.to_vec(), Entry { value: Value::Text(value), deadline });
+        self.db_mut().keys.insert(key.to_vec(), Entry::new(Value::Text(value), deadline));
     }
 
     fn null(&self) -> Frame {

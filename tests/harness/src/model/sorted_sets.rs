@@ -80,7 +80,7 @@ impl Model {
         if scores.is_empty() {
             keys.remove(key);
         } else {
-            keys.insert(key.to_vec(), Entry { value: Value::SortedSet(scores), deadline });
+            keys.insert(key.to_vec(), Entry::new(Value::SortedSet(scores), deadline));
         }
     }
 
