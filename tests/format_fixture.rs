@@ -228,3 +228,46 @@ fn a_pool_with_collections_and_transactions_is_read_with_all_that_is_in_it() {
                     $5\r\nvalue\r\n";
     assert_eq!(answers, expected);
 }
+
+/// Fields that expire (feature 2): one that does not, one that does later, one that has by then; and a hash with no other than such ones.
+fn write_feature_2() -> Vec<u8> {
+    let store = Store::open(&options(), Clock::manual(NOW_MS), &Progress::default()).expect("a new pool");
+    let (mut direct, mut worker) = (Direct::new(Clock::manual(NOW_MS)), store.worker());
+    let (far, soon) = (format!("PXAT {FAR_MS}"), format!("PXAT {}", NOW_MS + 10));
+    for line in [
+        "HSET hash a 1 b 2",
+        &format!("HSETEX hash {far} FIELDS 1 b 22"),
+        &format!("HSETEX hash {soon} FIELDS 1 c 3"),
+        &format!("HSETEX ended {soon} FIELDS 2 a 1 b 2"),
+        &format!("HSETEX other {soon} FIELDS 1 a 1"),
+        "HPERSIST other FIELDS 1 a",
+    ] {
+        run(&mut direct, &store, &mut worker, line);
+    }
+    let region = store.pool().region();
+    region.read(0, region.len()).expect("readable").to_vec()
+}
+
+#[test]
+fn a_pool_with_fields_that_expire_is_read_with_all_that_is_in_it() {
+    let path = fixture("feature-2.pool");
+    if std::env::var_os("FENCEPOST_WRITE_FIXTURES").is_some_and(|which| which == "feature-2") {
+        std::fs::write(&path, write_feature_2()).expect("written");
+    }
+    let image = std::fs::read(&path).expect("the fixture is in the repository");
+    let region = Region::from_image(&image, &RegionOptions::default()).expect("memory");
+    let pool = Pool::from_region(region, &path).expect("feature 2 is known");
+    let check = check_pool(&pool);
+    assert!(check.damage.is_empty() && check.remarks.is_empty(), "{check:?}");
+    let clock = Clock::manual(NOW_MS + 10);
+    let store = Store::recover(pool, &options(), clock.clone(), &Progress::default()).expect("recovers");
+    let (mut direct, mut worker) = (Direct::new(clock), store.worker());
+    for (question, answer) in [
+        ("HGETALL hash", "*4\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$2\r\n22\r\n"),
+        ("HPEXPIRETIME hash FIELDS 3 a b c", "*3\r\n:-1\r\n:10000000000000\r\n:-2\r\n"),
+        ("EXISTS ended", ":0\r\n"),
+        ("HTTL other FIELDS 1 a", "*1\r\n:-1\r\n"),
+    ] {
+        assert_eq!(String::from_utf8_lossy(&run(&mut direct, &store, &mut worker, question)), answer, "{question}");
+    }
+}

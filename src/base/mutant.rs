@@ -142,6 +142,10 @@ mutants! {
     ClockMarkLeftOut = "clock-mark-left-out",
     /// Recovery does not look at clock marks.
     ClockMarkIgnored = "clock-mark-ignored",
+    /// A field is seen to have expired before that is durable.
+    FieldMarkLeftOut = "field-mark-left-out",
+    /// A hash is removed with its last expired field, and no tombstone says so.
+    LastFieldWithoutTombstone = "last-field-without-tombstone",
     /// A freed segment's new incarnation is not made durable.
     FreeingNotPersisted = "freeing-not-persisted",
     /// The cleaner frees a segment before the copies of what was live in it are durable.
@@ -154,6 +158,8 @@ mutants! {
     TombstoneDropped = "tombstone-dropped",
     /// The cleaner drops an expired record while older records of its key are left.
     ExpiredDropped = "expired-dropped",
+    /// The cleaner drops an expired field while older records of it are left.
+    ExpiredFieldDropped = "expired-field-dropped",
     /// The cleaner gives copies a version of their own.
     CopiesRenewed = "copies-renewed",
     /// Superseded records are forgotten when they are copied too late.

@@ -23,7 +23,7 @@ pub enum Fate {
     },
     /// Nothing refers to it, but it must stay in the pool: it is copied.
     Needed,
-    /// It says that its key is gone and nothing else any more: a tombstone takes its place. The stale filter counts it.
+    /// It says that its key, or its element, is gone and nothing else any more: a tombstone takes its place. The stale filter counts it.
     Buried {
         /// The hash of its key.
         hash: u64,
@@ -262,7 +262,7 @@ impl<'a, O: Owner> Slice<'a, O> {
             Fate::Needed => self.copies.add_held(&record.copy()),
             Fate::Buried { hash } => {
                 victim.counted.push(hash);
-                let kind = Kind::Tombstone;
+                let kind = if record.kind.is_of_object() { Kind::ElementTombstone } else { Kind::Tombstone };
                 let tombstone = NewRecord { kind, flags: 0, expiry_ms: 0, value: &[], ..record.copy() };
                 self.copies.add_held(&tombstone);
             }

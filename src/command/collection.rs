@@ -89,14 +89,15 @@ pub fn scan(
         return Ok(());
     };
     let options = ScanOptions::parse(args.from(3), second.is_some())?;
-    let len = view.len();
+    let len = view.places();
     let end = if cursor == 0 { len } else { usize::try_from(cursor).unwrap_or(len).min(len) };
     let count = if len <= WHOLE { len } else { options.count };
     let matches = |element: &Element<'_>| options.pattern.is_none_or(|pattern| glob::matches(pattern, element.name()));
-    let found: Vec<Element<'_>> = view.members_below(end).take(count).filter(matches).collect();
+    let next = end.saturating_sub(count);
+    let found: Vec<Element<'_>> = view.members_in(next..end).filter(matches).collect();
     let second = second.filter(|_| !options.no_values);
     ctx.reply.array_header(2);
-    ctx.reply.bulk_display(end.saturating_sub(count));
+    ctx.reply.bulk_display(next);
     ctx.reply.array_header(found.len() * (1 + usize::from(second.is_some())));
     for element in found {
         ctx.reply.bulk(element.name());

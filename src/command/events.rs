@@ -4,7 +4,7 @@
 //! transaction, is over, so that nobody hears of what has not happened; [`Ctx::publish_events`] then sends them off. While none is asked for,
 //! raising one costs a load.
 //!
-//! Keys that expire are told of by the store, whoever finds them due: [`ExpiryEvents`].
+//! Keys and fields that expire are told of by the store, whoever finds them due: [`ExpiryEvents`].
 
 use super::pubsub::Channels;
 use super::{Ctx, Settings};
@@ -231,7 +231,7 @@ impl Ctx<'_> {
     }
 }
 
-/// Publishes `expired`, as the store tells of it.
+/// Publishes `expired`, and `hexpired` with the `del` that may follow, as the store tells of them.
 #[derive(Debug)]
 pub(super) struct ExpiryEvents {
     hub: Arc<Channels>,
@@ -244,10 +244,13 @@ impl ExpiryEvents {
         Arc::new(Self { hub: Arc::clone(hub), settings: Arc::clone(settings) })
     }
 
-    /// Has `store` tell of keys that expire if the settings ask for that. To be called when they have changed, and for a store that has just been opened.
+    /// The classes of these events.
+    const CLASSES: Events = Events::EXPIRED.union(Events::HASH).union(Events::GENERIC);
+
+    /// Has `store` tell of keys and fields that expire if the settings ask for that. To be called when they have changed, and for a store that has just been opened.
     pub fn follow_settings(self: &Arc<Self>, store: &Store) {
         let watcher: Arc<dyn Watcher> = Arc::clone(self) as _;
-        if self.settings.events().contains(Events::EXPIRED) {
+        if self.settings.events().intersects(Self::CLASSES) {
             store.changes().watch_expiry(&watcher);
         } else {
             store.changes().unwatch_expiry(&watcher);
@@ -258,9 +261,15 @@ impl ExpiryEvents {
 impl Watcher for ExpiryEvents {
     fn changed(&self, db: Db, name: &[u8], change: Change) -> bool {
         let asked = self.settings.events();
-        if change == Change::Expired && asked.contains(Events::EXPIRED) {
-            for event in messages(asked, db, "expired", name) {
-                self.hub.publish(event.topic, &event.channel, &event.payload);
+        let events: &[_] = match change {
+            Change::Expired => &[(Events::EXPIRED, "expired")],
+            Change::FieldsExpired => &[(Events::HASH, "hexpired")],
+            Change::Ended => &[(Events::HASH, "hexpired"), (Events::GENERIC, "del")],
+            Change::Written | Change::Database => &[],
+        };
+        for (_, event) in events.iter().filter(|(class, _)| asked.contains(*class)) {
+            for message in messages(asked, db, event, name) {
+                self.hub.publish(message.topic, &message.channel, &message.payload);
             }
         }
         true

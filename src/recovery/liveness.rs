@@ -117,7 +117,7 @@ impl<'p> Liveness<'p> {
         };
         let current: Vec<_> = self.heads.iter().filter(|(hash, addr, _)| is_current(*hash, *addr)).collect();
         let types: HashMap<u64, ObjectType> = current.iter().map(|(_, _, object)| (object.id, object.kind)).collect();
-        for (element, object, label) in self.elements.values().filter(|(element, ..)| element.is_value) {
+        for (element, object, label) in self.elements.values().filter(|(element, ..)| element.is_live(floor_ms)) {
             let Some(&kind) = types.get(object) else { continue };
             let is_cut = match (kind, label, self.bounds.get(object)) {
                 (ObjectType::List, &Some(label), Some((bounds, (first, last)))) => {

@@ -1,7 +1,7 @@
 //! What is live, what is superseded and which keys expire: the DRAM bookkeeping of each record that the index gains or loses.
 
 use super::keyspaces::Keyspace;
-use super::stripes::{Held, Stripe};
+use super::stripes::{Due, Held, Stripe};
 use crate::base::LogAddr;
 use crate::cleaner::StaleFilter;
 use crate::log::{Kind, Record, record_at};
@@ -46,7 +46,7 @@ impl<'p> Books<'p> {
             self.count_live(addr, record.bytes());
         }
         if record.expiry_ms != 0 {
-            stripe.add_deadline(held, (record.expiry_ms, keyspace.id, hash));
+            stripe.add_deadline(held, Due::Key, (record.expiry_ms, keyspace.id, hash));
             keyspace.count_deadline(record.expiry_ms);
         }
         record
@@ -68,7 +68,7 @@ impl<'p> Books<'p> {
             self.stale.add(hash);
         }
         if record.expiry_ms != 0 {
-            stripe.remove_deadline(held, (record.expiry_ms, keyspace.id, hash));
+            stripe.remove_deadline(held, Due::Key, (record.expiry_ms, keyspace.id, hash));
             keyspace.uncount_deadline(record.expiry_ms);
         }
         record

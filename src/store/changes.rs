@@ -16,8 +16,19 @@ pub enum Change {
     Written,
     /// It was removed because its time had come.
     Expired,
+    /// Fields of the hash at it were removed because their time had come.
+    FieldsExpired,
+    /// It was removed with the last fields of its hash, as their time had come.
+    Ended,
     /// Its database was emptied, or swapped with another, and the key was there before or is there now.
     Database,
+}
+
+impl Change {
+    /// Whether it has come with time, by nobody's command.
+    pub fn is_expiry(self) -> bool {
+        matches!(self, Change::Expired | Change::FieldsExpired | Change::Ended)
+    }
 }
 
 /// Somebody who wants to know of changes.
@@ -118,7 +129,7 @@ impl Changes {
         self.with(|_| self.of_all.remove(watcher));
     }
 
-    /// Begins to tell `watcher` of keys that expire, and of nothing else: writes pay nothing for it. Once, however often it is called.
+    /// Begins to tell `watcher` of keys and fields that expire, and of nothing else: writes pay nothing for it. Once, however often it is called.
     pub fn watch_expiry(&self, watcher: &Arc<dyn Watcher>) {
         self.of_expiry.update(|watchers| {
             watchers.retain(|other| !Arc::ptr_eq(other, watcher));
@@ -126,7 +137,7 @@ impl Changes {
         });
     }
 
-    /// Stops telling `watcher` of keys that expire.
+    /// Stops telling `watcher` of keys and fields that expire.
     pub fn unwatch_expiry(&self, watcher: &Arc<dyn Watcher>) {
         self.of_expiry.remove(watcher);
     }
@@ -144,7 +155,7 @@ impl Changes {
         if self.is_watched() {
             self.tell_watchers(db, name, change, client);
         }
-        if change == Change::Expired && self.of_expiry.is_there() {
+        if change.is_expiry() && self.of_expiry.is_there() {
             self.of_expiry.tell(|watcher| watcher.changed(db, name, change));
         }
     }

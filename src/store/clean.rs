@@ -3,7 +3,7 @@
 use super::Store;
 use super::databases::is_seen;
 use crate::base::mutant::{self, Mutant};
-use crate::base::sync::{Mutex, MutexGuard, PoisonError, TryLockError, yield_now};
+use crate::base::sync::{Mutex, MutexGuard, PoisonError, yield_now};
 use crate::base::{LogAddr, SegmentId};
 use crate::cleaner::{CleanStep, Cleaner, Demand, Fate, Move, Owner, Pace};
 use crate::index::Relocation;
@@ -164,12 +164,28 @@ impl Store {
         let hash = self.hash(record.key);
         let superseded = Fate::Dead { counted: (record.kind == Kind::Element).then_some(hash) };
         let Ok((id, _)) = record.object_key() else { return superseded };
-        let found = self.objects.collections.get(id, guard).is_some_and(|shared| {
-            shared.read().unwrap_or_else(PoisonError::into_inner).leads_to(self.tools(), addr, record)
+        let shared = self.objects.collections.get(id, guard);
+        let fate = shared.map_or(superseded, |shared| {
+            let collection = shared.read();
+            if collection.leads_to(self.tools(), addr, record) {
+                return Fate::Live { token: hash };
+            }
+            if record.kind != Kind::Element
+                || !record.expired(self.clock_floor_ms.load(Ordering::Acquire))
+                || mutant::active(Mutant::ExpiredFieldDropped)
+            {
+                return superseded;
+            }
+            // It may have been removed because it had expired: then it is what says that the older ones are gone. With the collection held its place and
+            // the count belong together.
+            match collection.find(self.tools(), hash, record.key) {
+                None if self.stale.count(hash) > 1 => Fate::Buried { hash },
+                _ => superseded,
+            }
         });
         // What was cut off, or gone with its collection, may not have been counted yet.
         self.objects.dropping.settle(self.tools(), id);
-        if found { Fate::Live { token: hash } } else { superseded }
+        fate
     }
 
     /// As that of a key: it is needed as long as its element is not there again, and older records of it may be in the pool. Without its
@@ -182,7 +198,7 @@ impl Store {
         if self.stale.count(hash) == 0 || mutant::active(Mutant::TombstoneDropped) {
             return dead;
         }
-        let newer = shared.read().unwrap_or_else(PoisonError::into_inner).find(self.tools(), hash, record.key);
+        let newer = shared.read().find(self.tools(), hash, record.key);
         if newer.is_some() { dead } else { Fate::Needed }
     }
 
@@ -195,11 +211,8 @@ impl Store {
         let found = shared.is_some_and(|shared| {
             loop {
                 match shared.try_write() {
-                    Ok(mut collection) => break collection.relocate(self.tools(), from, to),
-                    Err(TryLockError::Poisoned(poisoned)) => {
-                        break poisoned.into_inner().relocate(self.tools(), from, to);
-                    }
-                    Err(TryLockError::WouldBlock) => yield_now(),
+                    Some(mut collection) => break collection.relocate(self.tools(), from, to),
+                    None => yield_now(),
                 }
             }
         });

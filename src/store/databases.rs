@@ -5,8 +5,7 @@ use super::keyspaces::{DbTable, Keyspace};
 use super::{Db, Store, StoreError, Worker};
 use crate::base::mutant::{self, Mutant};
 use crate::base::sync::MutexGuard;
-use crate::log::Kind;
-use crate::log::NewRecord;
+use crate::log::{Kind, NewRecord};
 use crate::pool::Urgency;
 use crate::pool::format::DatabaseMap;
 use crossbeam_epoch::Guard;
@@ -193,10 +192,7 @@ impl Store {
         let stripe = self.stripes.of(hash);
         let mut held = stripe.lock();
         if index.remove(hash, guard, |other| other == addr).is_some() {
-            let record = self.books().count_out(keyspace, stripe, &mut held, hash, addr);
-            if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
-                self.objects.forget(self.tools(), object.id, guard);
-            }
+            self.objects.leave(self.tools(), keyspace, stripe, &mut held, hash, addr, guard);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a read returns: an entry that borrows its record from the pool.
 
 use super::StoreError;
-use super::collections::SharedCollection;
+use super::collections::{NEVER, SharedCollection};
 use super::objects::ChunkTable;
 use crate::log::format::FLAG_RAW;
 use crate::log::{ObjectType, Record, record_at, try_record_at};
@@ -32,6 +32,17 @@ impl<'g> Entry<'g> {
     #[inline]
     pub fn expire_at(&self) -> Option<u64> {
         (self.record.expiry_ms != 0).then_some(self.record.expiry_ms)
+    }
+
+    /// When the last of its elements expires, if it is a collection of elements that all do: with it the key is gone.
+    pub(super) fn ends_at_ms(&self) -> u64 {
+        self.collection.map_or(NEVER, |shared| shared.ends_at_ms())
+    }
+
+    /// Whether it has expired at `now_ms`: the key, or all that it holds.
+    #[inline]
+    pub(super) fn is_over(&self, now_ms: u64) -> bool {
+        self.record.expired(now_ms) || self.ends_at_ms() <= now_ms
     }
 
     /// The type's name as `TYPE` gives it.
@@ -91,7 +102,7 @@ impl<'g> Entry<'g> {
     /// Bytes of its records in the pool. O(n) for a collection of n elements.
     pub fn pool_bytes(&self) -> u64 {
         if let Some(shared) = self.collection {
-            let collection = shared.read().unwrap_or_else(crate::base::sync::PoisonError::into_inner);
+            let collection = shared.read();
             let stored = |addr| try_record_at(self.pool, addr).map_or(0, |record| record.bytes());
             return (self.record.bytes() + collection.addrs().into_iter().map(stored).sum::<usize>()) as u64;
         }
@@ -109,7 +120,7 @@ impl<'g> Entry<'g> {
         const INDEX_WORD_BYTES: u64 = 16;
         let mut table = self.table.as_ref().map_or(0, |table| 8 * table.chunks.len() as u64);
         if let Some(shared) = self.collection {
-            table += shared.read().unwrap_or_else(crate::base::sync::PoisonError::into_inner).dram_bytes() as u64;
+            table += shared.read().dram_bytes() as u64;
         }
         self.pool_bytes() + INDEX_WORD_BYTES + table
     }

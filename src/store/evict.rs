@@ -13,7 +13,7 @@
 
 use super::access::{Random, Tracking, access_hash};
 use super::keyspaces::DbTable;
-use super::stripes::Deadline;
+use super::stripes::{Deadline, Due};
 use super::{Db, Key, Store, StoreError, Worker};
 use crate::base::sync::atomic::Ordering::Relaxed;
 use crate::log::{Record, try_record_at};
@@ -422,10 +422,11 @@ impl Store {
                 continue;
             }
             let Some(held) = stripe.try_lock() else { continue };
-            let (Some(nearest), Some(farthest)) = (held.deadlines.first(), held.deadlines.last()) else { continue };
+            let deadlines = held.deadlines.of(Due::Key);
+            let (Some(nearest), Some(farthest)) = (deadlines.first(), deadlines.last()) else { continue };
             let at_ms = nearest.0 + evictor.random.next() % (farthest.0 - nearest.0 + 1);
             let from: Deadline = (at_ms, nearest.1, evictor.random.next());
-            let some = held.deadlines.range(from..).chain(held.deadlines.range(..from)).take(DEADLINES_PER_STRIPE);
+            let some = deadlines.range(from..).chain(deadlines.range(..from)).take(DEADLINES_PER_STRIPE);
             for &(expiry_ms, keyspace, hash) in some.filter(|deadline| ids.contains(&deadline.1)) {
                 let score = self.score(policy, keyspace, hash, expiry_ms, now_ms, guard);
                 evictor.offer(Candidate { score, keyspace, hash });
@@ -445,14 +446,14 @@ impl Store {
         let ids = self.served_ids(guard);
         let with = (0..self.stripes.count()).filter(|&number| self.stripes.at(number).has_deadlines());
         let mut stripes: Vec<(u64, u32)> =
-            with.map(|number| (self.stripes.at(number).next_deadline_ms(), number)).collect();
+            with.map(|number| (self.stripes.at(number).next_deadline_ms(Due::Key), number)).collect();
         if stripes.len() > POOL_KEYS {
             stripes.select_nth_unstable(POOL_KEYS);
             stripes.truncate(POOL_KEYS + 1);
         }
         for (_, number) in stripes {
             let held = self.stripes.at(number).lock();
-            let next = held.deadlines.iter().filter(|deadline| ids.contains(&deadline.1)).take(POOL_KEYS);
+            let next = held.deadlines.of(Due::Key).iter().filter(|deadline| ids.contains(&deadline.1)).take(POOL_KEYS);
             for &(at_ms, keyspace, hash) in next {
                 evictor.offer(Candidate { score: u64::MAX - at_ms, keyspace, hash });
             }

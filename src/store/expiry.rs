@@ -8,7 +8,7 @@
 use super::collections::Tools;
 use super::keyspaces::{DbTable, Keyspace};
 use super::objects::Objects;
-use super::stripes::{Held, Stripe};
+use super::stripes::{Due, Held, Stripe};
 use super::{Change, Db, Store, Worker};
 use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
@@ -36,7 +36,7 @@ pub(super) fn remove_due(
     let mut removed = 0;
     // Ends: each turn takes a deadline out.
     while removed < limit
-        && let Some((at_ms, keyspace_id, hash)) = stripe.pop_due(held, now_ms)
+        && let Some((at_ms, keyspace_id, hash)) = stripe.pop_due(held, Due::Key, now_ms)
     {
         // A keyspace that was flushed since leaves its deadlines behind.
         let Some((db, keyspace)) = table.find(keyspace_id) else { continue };
@@ -46,10 +46,7 @@ pub(super) fn remove_due(
             found.is_ok_and(|record| record.expiry_ms == at_ms && hasher.hash(record.key) == hash)
         };
         if let Some(addr) = stripe.publishing_one(|| index.remove(hash, guard, is_expired)) {
-            let record = books.count_out(keyspace, stripe, held, hash, addr);
-            if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
-                objects.forget(tools, object.id, guard);
-            }
+            let record = objects.leave(tools, keyspace, stripe, held, hash, addr, guard);
             tell(db, record.key);
             removed += 1;
         }
@@ -58,7 +55,7 @@ pub(super) fn remove_due(
 }
 
 /// Keys that expire are written by no client.
-const NOBODY: u64 = 0;
+pub(super) const NOBODY: u64 = 0;
 
 /// Keys removed when a read meets an expired one: it takes more of its stripe's due keys along.
 const REMOVED_PER_READ: usize = 16;
@@ -67,10 +64,10 @@ const REMOVED_PER_READ: usize = 16;
 const REMOVED_PER_LOCK: usize = 64;
 
 impl Store {
-    /// Removes keys that are due at `now_ms`, for at most about `budget`; says how many. Writes one clock mark (one line, one fence) if
-    /// there are any.
+    /// Removes keys and fields that are due at `now_ms`, for at most about `budget`; says how many. Writes one clock mark (one line, one fence) if
+    /// there are any, and a tombstone, of the same cost, for each hash whose last field goes.
     pub fn expire_cycle(&self, now_ms: u64, budget: Duration) -> usize {
-        let due = |number: &u32| self.stripes.at(*number).next_deadline_ms() <= now_ms;
+        let due = |number: &u32| self.stripes.at(*number).is_due(now_ms);
         let mut numbers = (0..self.stripes.count()).filter(due).peekable();
         if numbers.peek().is_none() {
             return 0;
@@ -94,11 +91,12 @@ impl Store {
         removed
     }
 
-    /// Removes keys of one stripe that are due, if nobody holds it.
+    /// Removes keys and fields of one stripe that are due, if nobody holds it.
     fn expire_stripe(&self, number: u32, now_ms: u64, limit: usize) -> usize {
         let stripe = self.stripes.at(number);
         let Some(mut held) = stripe.try_lock() else { return 0 };
-        self.expire_held(stripe, &mut held, now_ms, limit)
+        let keys = self.expire_held(stripe, &mut held, now_ms, limit);
+        keys + self.expire_fields(stripe, &mut held, now_ms, limit - keys, true, &crossbeam_epoch::pin())
     }
 
     fn expire_held(&self, stripe: &Stripe, held: &mut Held<'_>, now_ms: u64, limit: usize) -> usize {
@@ -134,10 +132,7 @@ impl Store {
         let is_same = |other| other == addr || self.is_copy(other, record);
         let removed = stripe.publishing_one(|| index.remove(hash, guard, is_same));
         if let Some(addr) = removed {
-            self.books().count_out(keyspace, stripe, &mut held, hash, addr);
-            if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
-                self.objects.forget(self.tools(), object.id, guard);
-            }
+            self.objects.leave(self.tools(), keyspace, stripe, &mut held, hash, addr, guard);
             if let Some((db, _)) = self.table.load(guard).find(keyspace.id) {
                 self.changes.tell(db, record.key, Change::Expired, NOBODY);
             }
@@ -151,7 +146,7 @@ impl Store {
     }
 
     /// Whether the record at `addr` is a copy of `record`.
-    fn is_copy(&self, addr: LogAddr, record: &Record<'_>) -> bool {
+    pub(super) fn is_copy(&self, addr: LogAddr, record: &Record<'_>) -> bool {
         try_record_at(&self.pool, addr).is_ok_and(|other| other == *record)
     }
 

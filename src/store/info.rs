@@ -16,6 +16,8 @@ pub struct DbStats {
     pub expires: u64,
     /// Mean remaining life of the keys with an expiry, in milliseconds.
     pub avg_ttl_ms: u64,
+    /// Hashes with fields that have an expiry.
+    pub field_expires: u64,
 }
 
 /// What recovery did, as INFO reports it.
@@ -138,7 +140,7 @@ impl Store {
         let guard = crossbeam_epoch::pin();
         let keyspace = self.table.load(&guard).get(db);
         let (expires, avg_ttl_ms) = keyspace.expires(self.clock.now_ms());
-        DbStats { keys: keyspace.len(), expires, avg_ttl_ms }
+        DbStats { keys: keyspace.len(), expires, avg_ttl_ms, field_expires: keyspace.field_expires() }
     }
 
     /// What the kernel says of the memory under the pool. Reads some files in sysfs.

@@ -14,6 +14,8 @@ pub struct Keyspace {
     expires: AtomicU64,
     /// Sum of their expiry times, in wrapping milliseconds.
     deadline_sum_ms: AtomicU64,
+    /// Hashes with fields that have an expiry.
+    field_expires: AtomicU64,
 }
 
 /// Keys that an index has address space for at least: some 32 MB of it.
@@ -22,7 +24,13 @@ const LEAST_ENTRIES: u64 = 1 << 20;
 impl Keyspace {
     /// An empty keyspace.
     pub fn new(id: u32) -> Self {
-        Self { id, index: OnceLock::new(), expires: AtomicU64::new(0), deadline_sum_ms: AtomicU64::new(0) }
+        Self {
+            id,
+            index: OnceLock::new(),
+            expires: AtomicU64::new(0),
+            deadline_sum_ms: AtomicU64::new(0),
+            field_expires: AtomicU64::new(0),
+        }
     }
 
     /// Its index, if anything was ever stored.
@@ -64,6 +72,19 @@ impl Keyspace {
     pub fn uncount_deadline(&self, at_ms: u64) {
         self.expires.fetch_sub(1, Ordering::Relaxed);
         self.deadline_sum_ms.fetch_sub(at_ms, Ordering::Relaxed);
+    }
+
+    /// Counts a hash with fields that have an expiry in or out.
+    pub fn count_field_expires(&self, comes: bool) {
+        match comes {
+            true => self.field_expires.fetch_add(1, Ordering::Relaxed),
+            false => self.field_expires.fetch_sub(1, Ordering::Relaxed),
+        };
+    }
+
+    /// Number of hashes with fields that have an expiry.
+    pub fn field_expires(&self) -> u64 {
+        self.field_expires.load(Ordering::Relaxed)
     }
 
     /// Number of keys with an expiry, and their mean remaining life at `now_ms` in milliseconds.

@@ -197,7 +197,7 @@ impl<'a> Txn<'a> {
         let Some(entry) = self.peek(from) else { return Ok(()) };
         entry.check()?;
         if entry.is_collection() {
-            let view = self.store.view(entry)?;
+            let view = self.store.view(entry, self.now_ms())?;
             return self.copy_collection(&view, to, expire_at);
         }
         self.frees = false;

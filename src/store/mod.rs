@@ -18,6 +18,7 @@ mod entry;
 mod error;
 mod evict;
 mod expiry;
+mod fields;
 mod growth;
 mod info;
 mod keyspaces;
@@ -103,6 +104,7 @@ pub struct Store {
     chunk_shift: u8,
     active_expire: AtomicBool,
     expired_keys: AtomicU64,
+    expired_fields: AtomicU64,
     /// How often a record was met that makes no sense any more.
     damaged_records_seen: AtomicU64,
     /// When [`Store::sync`] last began that succeeded; the opening counts as one.

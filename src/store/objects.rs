@@ -2,8 +2,11 @@
 
 use super::StrValue;
 use super::collections::{Dropping, SharedCollection, Tools};
+use super::fields::move_field_deadline;
+use super::keyspaces::Keyspace;
+use super::stripes::{Held, Stripe};
 use crate::base::{EpochMap, LogAddr};
-use crate::log::{Kind, NewRecord, chunk_mark, record_at};
+use crate::log::{Kind, NewRecord, ObjectType, Record, chunk_mark, record_at};
 use crossbeam_epoch::Guard;
 use std::collections::BTreeSet;
 
@@ -69,6 +72,36 @@ impl Objects {
             self.dropping.drop_collection(tools, id, shared.clone());
             self.collections.remove(id, guard);
         }
+    }
+
+    /// The record at `addr` has gone from the index of `keyspace`, and no other takes its place: it is garbage, and so is the object that it may be the
+    /// head of. The stripe is held.
+    #[expect(clippy::too_many_arguments, reason = "recovery has the parts of a store and no store yet")]
+    pub(super) fn leave<'p>(
+        &self,
+        tools: Tools<'p>,
+        keyspace: &Keyspace,
+        stripe: &Stripe,
+        held: &mut Held<'_>,
+        hash: u64,
+        addr: LogAddr,
+        guard: &Guard,
+    ) -> Record<'p> {
+        let record = tools.books.count_out(keyspace, stripe, held, hash, addr);
+        move_field_deadline(keyspace, stripe, held, hash, self.field_deadline_ms(&record, guard), None);
+        if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
+            self.forget(tools, object.id, guard);
+        }
+        record
+    }
+
+    /// When the first field expires of the hash whose head this is, if it is one with fields that do.
+    pub fn field_deadline_ms(&self, head: &Record<'_>, guard: &Guard) -> Option<u64> {
+        if head.kind != Kind::ObjectHead {
+            return None;
+        }
+        let object = head.object().ok().filter(|object| object.kind == ObjectType::Hash)?;
+        self.collections.get(object.id, guard)?.read().first_deadline_ms()
     }
 
     /// Puts everything of `other` in the place of everything here.

@@ -148,6 +148,7 @@ impl Store {
             chunk_shift: chunk_bytes.ilog2() as u8,
             active_expire: AtomicBool::new(true),
             expired_keys: AtomicU64::new(0),
+            expired_fields: AtomicU64::new(0),
             damaged_records_seen: AtomicU64::new(0),
             last_sync_ms: AtomicU64::new(opened_ms),
             retired: Mutex::default(),
@@ -262,7 +263,8 @@ impl Store {
     pub fn check_books(&self) -> Result<(), String> {
         let _cleaner = self.lock_cleaner();
         let _appending = self.appending.write().unwrap_or_else(PoisonError::into_inner);
-        let _held = self.stripes.lock_all();
+        let mut held = self.stripes.lock_all();
+        self.settle_fields(&mut held, &crossbeam_epoch::pin());
         let _marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         let live = || -> Vec<u64> { self.pool.segment_ids().map(|id| self.pool.segment_use(id).live_bytes).collect() };
         self.objects.dropping.settle_all(self.tools());

@@ -81,21 +81,30 @@ impl Store {
         }
     }
 
-    /// The collection that an entry leads to, whatever its type, as it is now: that is as it was with the entry if the entry's stripe is held, or
-    /// nobody writes meanwhile.
+    /// The collection that an entry leads to, whatever its type, as it is now, but for what has expired by `now_ms`: that is as it was with the entry if
+    /// the entry's stripe is held, or nobody writes meanwhile.
     ///
     /// # Errors
     /// [`StoreError::WrongType`] when it is a string, [`StoreError::DamagedRecord`].
-    pub fn view<'g>(&'g self, entry: Entry<'g>) -> Result<View<'g>, StoreError> {
+    pub fn view<'g>(&'g self, entry: Entry<'g>, now_ms: u64) -> Result<View<'g>, StoreError> {
         entry.check()?;
         let shared = entry.collection.ok_or(StoreError::WrongType)?;
-        Ok(View::new(self.tools(), entry, shared))
+        let view = View::new(self.tools(), entry, shared, now_ms);
+        if let Some(last_ms) = view.last_due_ms() {
+            self.mark_fields(last_ms, now_ms);
+        }
+        Ok(view)
     }
 
     /// As [`Store::view`], of one type.
-    pub(super) fn view_of<'g>(&'g self, entry: Entry<'g>, kind: ObjectType) -> Result<View<'g>, StoreError> {
+    pub(super) fn view_of<'g>(
+        &'g self,
+        entry: Entry<'g>,
+        kind: ObjectType,
+        now_ms: u64,
+    ) -> Result<View<'g>, StoreError> {
         entry.check()?;
-        if entry.kind() == kind { self.view(entry) } else { Err(StoreError::WrongType) }
+        if entry.kind() == kind { self.view(entry, now_ms) } else { Err(StoreError::WrongType) }
     }
 
     /// The collection at `key`, of one type or any; `None` when the key is absent. Counts as a use where `uses` says so. Takes the key's stripe for a
@@ -112,13 +121,16 @@ impl Store {
         guard: &'g Guard,
     ) -> Result<Option<View<'g>>, StoreError> {
         let hash = self.hash(key.name);
-        let _held = self.stripes.of(hash).lock();
+        let stripe = self.stripes.of(hash);
+        let mut held = stripe.lock();
         let table = self.table.load(guard);
-        let Some(entry) = self.entry_held(table, key, hash, self.expiry_time(now_ms), guard) else { return Ok(None) };
+        let time_ms = self.expiry_time(now_ms);
+        let Some(entry) = self.entry_held(table, key, hash, time_ms, guard) else { return Ok(None) };
+        self.expire_fields_met(stripe, &mut held, time_ms, guard);
         if uses && self.access.is_on() {
             self.note_use(key.db, hash, now_ms, guard);
         }
-        let view = kind.map_or_else(|| self.view(entry), |kind| self.view_of(entry, kind));
+        let view = kind.map_or_else(|| self.view(entry, time_ms), |kind| self.view_of(entry, kind, time_ms));
         view.map(Some)
     }
 
@@ -158,8 +170,10 @@ impl Store {
                 Err(error) => return Some(self.damaged_entry(addr, error)),
             };
             if !record.expired(now_ms) {
-                if let Some(entry) = self.entry_of(record, guard) {
-                    return Some(entry);
+                match self.entry_of(record, guard) {
+                    Some(entry) if !entry.is_over(now_ms) => return Some(entry),
+                    Some(_) => return self.entry_at_end(key, hash, now_ms, guard),
+                    None => {}
                 }
                 if without_object == Some(addr) {
                     return Some(self.damaged_entry(addr, RecordError::Malformed("object head")));
@@ -169,6 +183,14 @@ impl Store {
                 return None;
             }
         }
+    }
+
+    /// As [`Store::entry`], of a hash whose last field seems to have expired. As with a key that has, it waits for the stripe: a writer who holds it may
+    /// have found the hash alive. What has no field any more is left to the expiry cycle.
+    #[cold]
+    fn entry_at_end<'g>(&'g self, key: Key<'_>, hash: u64, now_ms: u64, guard: &'g Guard) -> Option<Entry<'g>> {
+        let _held = self.stripes.of(hash).lock();
+        self.entry_held(self.table.load(guard), key, hash, self.expiry_time(now_ms), guard)
     }
 
     /// The live entry of a key whose stripe the caller holds.
@@ -187,7 +209,13 @@ impl Store {
                 self.mark_clock(record.expiry_ms, now_ms);
                 return Ok(None);
             }
-            self.entry_of(record, guard).map(Some).ok_or(RecordError::Malformed("object head"))
+            let entry = self.entry_of(record, guard).ok_or(RecordError::Malformed("object head"))?;
+            let ends_at_ms = entry.ends_at_ms();
+            if ends_at_ms <= now_ms {
+                self.mark_fields(ends_at_ms, now_ms);
+                return Ok(None);
+            }
+            Ok(Some(entry))
         });
         found.unwrap_or_else(|error| Some(self.damaged_entry(addr, error)))
     }
@@ -233,7 +261,7 @@ impl Store {
 
     /// The entry of a record that the index leads to; `None` if it is a long string that has gone meanwhile, or is damaged.
     #[inline]
-    fn entry_of<'g>(&'g self, record: Record<'g>, guard: &'g Guard) -> Option<Entry<'g>> {
+    pub(super) fn entry_of<'g>(&'g self, record: Record<'g>, guard: &'g Guard) -> Option<Entry<'g>> {
         let (mut table, mut collection) = (None, None);
         match record.kind {
             Kind::String => {}
@@ -409,7 +437,7 @@ impl Store {
                     // Its name is not known.
                     Err(error) => return self.damaged_record_seen(addr, error),
                 };
-                let entry = self.entry_of(record, guard).filter(|entry| !entry.record.expired(now_ms)).or_else(|| {
+                let entry = self.entry_of(record, guard).filter(|entry| !entry.is_over(now_ms)).or_else(|| {
                     // Expired, or a long string that was replaced since its head was found: the key itself may well be there.
                     let key = Key { db, name: record.key };
                     self.entry(table, key, self.hash(key.name), now_ms, guard)
@@ -435,7 +463,7 @@ impl Store {
             for _ in 0..TRIES {
                 let addr = index.random(&mut self.random_source(), guard)?;
                 match self.entry_at(addr, guard) {
-                    Some(entry) if !entry.record.expired(now_ms) => return Some(entry),
+                    Some(entry) if !entry.is_over(now_ms) => return Some(entry),
                     _ => {}
                 }
             }

@@ -7,6 +7,7 @@ use super::accounting::Books;
 use super::atom;
 use super::collections::{Loading, Tools, share};
 use super::expiry::remove_due;
+use super::fields::move_field_deadline;
 use super::keyspaces::DbTable;
 use super::objects::{ChunkTable, Objects};
 use super::stripes::Stripes;
@@ -289,7 +290,9 @@ fn rebuild_once(
     let next_object = 1 + collectors.iter().map(|collector| collector.max_object).max().unwrap_or(0);
     let clock_floor_ms = collectors.iter().map(|collector| collector.clock_floor_ms).max().unwrap_or(0);
     let durable_ms = clock_floor_ms.max(pool.superblock().clock_floor_ms);
-    let (objects, incomplete) = attach_chunks(&target, &mut collectors, durable_ms, !report.damage.is_empty());
+    let expired_at_ms = now_ms.max(durable_ms);
+    let times = (durable_ms, expired_at_ms);
+    let (objects, incomplete) = attach_chunks(&target, &mut collectors, times, !report.damage.is_empty());
     for pending in &incomplete {
         report.damage.push(take_out(&target, pending));
     }
@@ -297,7 +300,6 @@ fn rebuild_once(
     let outdone = collectors.iter_mut().flat_map(|collector| std::mem::take(&mut collector.outdone)).collect();
     let map = collectors.iter_mut().filter_map(|collector| collector.map.take()).max_by_key(|map| map.generation);
     drop(collectors);
-    let expired_at_ms = now_ms.max(durable_ms);
     for number in 0..target.stripes.count() {
         let stripe = target.stripes.at(number);
         let guard = crossbeam_epoch::pin();
@@ -325,7 +327,7 @@ fn rebuild_once(
 fn attach_chunks(
     target: &Target<'_>,
     collectors: &mut [Collector<'_, '_>],
-    durable_ms: u64,
+    (durable_ms, expired_at_ms): (u64, u64),
     damaged: bool,
 ) -> (Objects, Vec<Pending>) {
     let mut tables: HashMap<u64, ChunkTable> = HashMap::new();
@@ -380,9 +382,12 @@ fn attach_chunks(
     // Two heads of one object are left where a RENAME was half lost. Which name is the right one cannot be told; one keeps the value.
     heads.sort_unstable_by_key(|(pending, _)| std::cmp::Reverse(pending.addr));
     let mut whole = HashSet::new();
-    let (_, incomplete): (Vec<_>, Vec<_>) =
+    let (complete, incomplete): (Vec<_>, Vec<_>) =
         heads.into_iter().partition(|(_, object)| is_whole(object) && whole.insert(object.id));
     tables.retain(|id, _| whole.contains(id));
+    for (pending, object) in complete.iter().filter(|(_, object)| object.kind == ObjectType::Hash) {
+        time_fields(target, &objects, pending, object.id, expired_at_ms);
+    }
     let incomplete = incomplete.into_iter().map(|(pending, _)| pending).collect();
     for (id, table) in tables {
         for &addr in table.chunks.iter().flatten() {
@@ -391,6 +396,22 @@ fn attach_chunks(
         objects.strings.set(id, table, &crossbeam_epoch::pin());
     }
     (objects, incomplete)
+}
+
+/// Removes fields of a hash that have expired, and has the stripe know when the first of the others will. Of a hash without any other the last one stays,
+/// which nobody is shown: it goes with a tombstone of the key, and recovery writes nothing.
+fn time_fields(target: &Target<'_>, objects: &Objects, pending: &Pending, id: u64, expired_at_ms: u64) {
+    let guard = crossbeam_epoch::pin();
+    let Some(shared) = objects.collections.get(id, &guard) else { return };
+    if shared.read().first_deadline_ms().is_none() {
+        return;
+    }
+    let mut fields = shared.write();
+    fields.remove_due(target.tools(), expired_at_ms, usize::MAX);
+    if let (Some((_, keyspace)), Some(at_ms)) = (target.table.find(pending.keyspace), fields.first_deadline_ms()) {
+        let stripe = target.stripes.of(pending.hash);
+        move_field_deadline(keyspace, stripe, &mut stripe.lock(), pending.hash, None, Some(at_ms));
+    }
 }
 
 /// Takes a long string out of the index whose chunks are not all there: it is lost as a whole.

@@ -276,7 +276,7 @@ impl Copier<'_, '_> {
                 self.copy(&record_at(self.source, addr))?;
             }
             if let Some(shared) = self.objects.collections.get(object.id, &guard) {
-                let collection = shared.read().unwrap_or_else(crate::base::sync::PoisonError::into_inner);
+                let collection = shared.read();
                 for addr in collection.addrs() {
                     self.copy(&record_at(self.source, addr))?;
                 }

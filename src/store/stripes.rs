@@ -1,6 +1,6 @@
 //! Stripes: who may write a key, in which order, and what readers of several keys may rely on.
 //!
-//! A stripe is one cache line: a lock with what it protects, a sequence counter and the next expiry. Versions come from the
+//! A stripe is one cache line: a lock with what it protects, a sequence counter and the next deadlines. Versions come from the
 //! stripe's own counter, so no global one is needed; a key never changes its stripe within a pool's life.
 //!
 //! Readers rely on the sequence counter:
@@ -19,16 +19,46 @@ use crate::base::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-/// When a key expires, in Unix milliseconds, and which: keyspace id and hash.
+/// When a key expires, or the first of its fields, in Unix milliseconds, and which key: keyspace id and hash.
 pub type Deadline = (u64, u32, u64);
+
+/// What happens at a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// The key expires.
+    Key,
+    /// The first field of the hash at the key expires.
+    Field,
+}
+
+impl Due {
+    /// Both.
+    const ALL: [Self; 2] = [Self::Key, Self::Field];
+}
+
+/// Deadlines of each kind in their order. One word as long as there was none.
+#[derive(Debug, Default)]
+pub struct Deadlines(Option<Box<[BTreeSet<Deadline>; 2]>>);
+
+impl Deadlines {
+    /// Those of one kind.
+    pub fn of(&self, due: Due) -> &BTreeSet<Deadline> {
+        static NONE: BTreeSet<Deadline> = BTreeSet::new();
+        self.0.as_ref().map_or(&NONE, |sets| &sets[due as usize])
+    }
+
+    fn of_mut(&mut self, due: Due) -> &mut BTreeSet<Deadline> {
+        &mut self.0.get_or_insert_default()[due as usize]
+    }
+}
 
 /// What the lock of a stripe protects.
 #[derive(Debug, Default)]
 pub struct StripeData {
     /// The highest version given out.
     pub version: u64,
-    /// The keys with an expiry.
-    pub deadlines: BTreeSet<Deadline>,
+    /// The keys with an expiry, and those with fields that have one.
+    pub deadlines: Deadlines,
     /// The transaction that has taken the stripe; 0 for none.
     owner: u64,
 }
@@ -53,12 +83,13 @@ const NEVER: u64 = u64::MAX;
 pub struct Stripe {
     data: Mutex<StripeData>,
     sequence: AtomicU64,
-    next_deadline_ms: AtomicU64,
+    next_deadline_ms: [AtomicU64; 2],
 }
 
 impl Default for Stripe {
     fn default() -> Self {
-        Self { data: Mutex::default(), sequence: AtomicU64::new(0), next_deadline_ms: AtomicU64::new(NEVER) }
+        let next_deadline_ms = Due::ALL.map(|_| AtomicU64::new(NEVER));
+        Self { data: Mutex::default(), sequence: AtomicU64::new(0), next_deadline_ms }
     }
 }
 
@@ -146,37 +177,43 @@ impl Stripe {
         }
     }
 
-    /// When the first key of this stripe expires, Unix milliseconds.
+    /// The first deadline of this stripe, Unix milliseconds.
     #[inline]
-    pub fn next_deadline_ms(&self) -> u64 {
-        self.next_deadline_ms.load(Ordering::Relaxed)
+    pub fn next_deadline_ms(&self, due: Due) -> u64 {
+        self.next_deadline_ms[due as usize].load(Ordering::Relaxed)
+    }
+
+    /// Whether anything of this stripe is due at `now_ms`.
+    #[inline]
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        Due::ALL.into_iter().any(|due| self.next_deadline_ms(due) <= now_ms)
     }
 
     /// Whether any key of this stripe has an expiry.
     #[inline]
     pub fn has_deadlines(&self) -> bool {
-        self.next_deadline_ms() != NEVER
+        self.next_deadline_ms(Due::Key) != NEVER
     }
 
     /// Adds a deadline. The caller holds the stripe.
-    pub fn add_deadline(&self, held: &mut Held<'_>, deadline: Deadline) {
-        held.deadlines.insert(deadline);
-        self.update_next(held);
+    pub fn add_deadline(&self, held: &mut Held<'_>, due: Due, deadline: Deadline) {
+        held.deadlines.of_mut(due).insert(deadline);
+        self.update_next(held, due);
     }
 
     /// Takes a deadline out. The caller holds the stripe.
-    pub fn remove_deadline(&self, held: &mut Held<'_>, deadline: Deadline) {
-        held.deadlines.remove(&deadline);
-        self.update_next(held);
+    pub fn remove_deadline(&self, held: &mut Held<'_>, due: Due, deadline: Deadline) {
+        held.deadlines.of_mut(due).remove(&deadline);
+        self.update_next(held, due);
     }
 
     /// Takes the first deadline out if it is not after `now_ms`. The caller holds the stripe.
-    pub fn pop_due(&self, held: &mut Held<'_>, now_ms: u64) -> Option<Deadline> {
-        let first = *held.deadlines.first()?;
+    pub fn pop_due(&self, held: &mut Held<'_>, due: Due, now_ms: u64) -> Option<Deadline> {
+        let first = *held.deadlines.of(due).first()?;
         if first.0 > now_ms {
             return None;
         }
-        self.remove_deadline(held, first);
+        self.remove_deadline(held, due, first);
         Some(first)
     }
 
@@ -184,12 +221,12 @@ impl Stripe {
     pub fn replace_data(&self, held: &mut Held<'_>, data: StripeData) {
         let version = held.version.max(data.version);
         **held = StripeData { version, ..data };
-        self.update_next(held);
+        Due::ALL.into_iter().for_each(|due| self.update_next(held, due));
     }
 
-    fn update_next(&self, held: &Held<'_>) {
-        let next = held.deadlines.first().map_or(NEVER, |deadline| deadline.0);
-        self.next_deadline_ms.store(next, Ordering::Relaxed);
+    fn update_next(&self, held: &Held<'_>, due: Due) {
+        let next = held.deadlines.of(due).first().map_or(NEVER, |deadline| deadline.0);
+        self.next_deadline_ms[due as usize].store(next, Ordering::Relaxed);
     }
 }
 
@@ -421,14 +458,18 @@ mod tests {
     fn deadlines_come_in_order_and_only_when_due() {
         let stripe = Stripe::default();
         let mut held = stripe.lock();
-        stripe.add_deadline(&mut held, (20, 1, 7));
-        stripe.add_deadline(&mut held, (10, 1, 8));
-        assert_eq!(stripe.next_deadline_ms(), 10);
-        assert_eq!(stripe.pop_due(&mut held, 9), None);
-        assert_eq!(stripe.pop_due(&mut held, 10), Some((10, 1, 8)));
-        assert_eq!(stripe.next_deadline_ms(), 20);
-        stripe.remove_deadline(&mut held, (20, 1, 7));
-        assert_eq!(stripe.next_deadline_ms(), NEVER);
+        stripe.add_deadline(&mut held, Due::Key, (20, 1, 7));
+        stripe.add_deadline(&mut held, Due::Key, (10, 1, 8));
+        stripe.add_deadline(&mut held, Due::Field, (5, 1, 9));
+        assert_eq!((stripe.next_deadline_ms(Due::Key), stripe.next_deadline_ms(Due::Field)), (10, 5));
+        assert_eq!((stripe.is_due(4), stripe.is_due(5)), (false, true));
+        assert_eq!(stripe.pop_due(&mut held, Due::Key, 9), None);
+        assert_eq!(stripe.pop_due(&mut held, Due::Key, 10), Some((10, 1, 8)));
+        assert_eq!(stripe.next_deadline_ms(Due::Key), 20);
+        stripe.remove_deadline(&mut held, Due::Key, (20, 1, 7));
+        assert_eq!(stripe.next_deadline_ms(Due::Key), NEVER);
+        assert_eq!(stripe.pop_due(&mut held, Due::Field, 5), Some((5, 1, 9)));
+        assert!(!stripe.is_due(u64::MAX - 1));
     }
 
     /// Two writers of single keys that had both stepped their counters and not yet published once went unnoticed by a reader of both keys.

@@ -91,7 +91,9 @@ impl Store {
                 let Ok(record) = try_record_at(&self.pool, addr) else { return false };
                 let same = record.key == key.name;
                 if same {
-                    state = if record.expired(now_ms) { KeyState::Expired } else { KeyState::Live };
+                    let is_over = record.expired(now_ms)
+                        || self.entry_of(record, guard).is_some_and(|entry| entry.is_over(now_ms));
+                    state = if is_over { KeyState::Expired } else { KeyState::Live };
                 }
                 same
             });

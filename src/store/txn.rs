@@ -6,6 +6,7 @@
 use super::access::access_hash;
 use super::collections::{CollectionChange, StagedElement};
 use super::evict::Evictor;
+use super::fields::move_field_deadline;
 use super::keyspaces::DbTable;
 use super::long_strings::{NewValue, ObjectChange, Prepared};
 use super::stripes::Held;
@@ -16,6 +17,7 @@ use crate::pool::Urgency;
 use crate::pool::format::DatabaseMap;
 use crossbeam_epoch::Guard;
 use std::cell::Cell;
+use std::ops::Range;
 
 /// What one thread needs to write: its open segment and its scratch buffers.
 #[derive(Default)]
@@ -184,6 +186,19 @@ impl<'a> Txn<'a> {
     #[inline]
     pub fn remember_hash(&mut self, key: Key<'_>, hash: u64) {
         self.hashed = (key.name.as_ptr() as usize, key.name.len(), hash);
+    }
+
+    /// The time that expiry goes by in it.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// The first field of a hash that exists expires at another time now. `name` is the key's, in the worker's buffer of names.
+    pub(super) fn move_field_deadline(&mut self, db: Db, name: Range<usize>, from: Option<u64>, to: Option<u64>) {
+        let hash = self.hash(&self.worker.names[name]);
+        let number = self.store.stripes.number(hash);
+        let held = self.held.get(number);
+        move_field_deadline(self.table.get(db), self.store.stripes.at(number), held, hash, from, to);
     }
 
     fn hash(&self, name: &[u8]) -> u64 {
@@ -420,6 +435,8 @@ impl<'a> Txn<'a> {
         let (stripe, held) = (stripes.at(one.stripe), self.held.get(one.stripe));
         if let Some(old) = old {
             let old = books.count_out(keyspace, stripe, held, one.hash, old);
+            let deadline = self.store.objects.field_deadline_ms(&old, self.guard);
+            move_field_deadline(keyspace, stripe, held, one.hash, deadline, None);
             if let Some(id) = object_id(&old)
                 && !all.iter().any(|one| object_id(&record_at(pool, Writer::record_addr(at, one.offset))) == Some(id))
             {
@@ -427,7 +444,9 @@ impl<'a> Txn<'a> {
             }
         }
         if new.kind != Kind::Tombstone {
-            books.count_in(keyspace, stripe, held, one.hash, addr);
+            let new = books.count_in(keyspace, stripe, held, one.hash, addr);
+            let deadline = self.store.objects.field_deadline_ms(&new, self.guard);
+            move_field_deadline(keyspace, stripe, held, one.hash, None, deadline);
         }
         self.store.changes.tell(one.db, new.key, Change::Written, self.worker.client);
     }

@@ -30,7 +30,7 @@ const DRAWS: usize = 20_000;
 /// # Errors
 /// Names them, and those that are in the list for no reason.
 pub fn check() -> Result<(), String> {
-    let mut workload = any_type::workload(Seed(1).rng(0));
+    let mut workload = any_type::workload(Seed(1).rng(0), true);
     let mut model = Model::new();
     let mut sent = BTreeSet::new();
     for _ in 0..DRAWS {

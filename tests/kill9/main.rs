@@ -128,7 +128,9 @@ impl Trial {
             server.kill();
         }
         server.run();
-        Self { server, clients: Clients::new(), rounds: 0 }
+        let clients = Clients::new();
+        let clients = if server.has_field_expiry() { clients } else { clients.without_field_expiry() };
+        Self { server, clients, rounds: 0 }
     }
 
     /// Load, kill, restart, compare. Returns how many commands were acknowledged, how many of these were refused for want

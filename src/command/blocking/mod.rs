@@ -235,7 +235,7 @@ impl ReadyKeys {
 impl Watcher for ReadyKeys {
     fn changed(&self, db: Db, name: &[u8], change: Change) -> bool {
         // What has expired has nothing for anybody.
-        if change != Change::Expired {
+        if !change.is_expiry() {
             self.put((db, name.to_vec()));
         }
         true

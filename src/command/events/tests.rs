@@ -82,6 +82,21 @@ fn commands_raise_the_events_that_they_raise_in_redis() {
         ("HINCRBY h a 1", "hincrby h"),
         ("HDEL h a", "hdel h"),
         ("HDEL h b", "hdel h, del h"),
+        ("HSETEX f EX 100 FIELDS 2 a 1 b 2", "new f, hset f, hexpire f"),
+        ("HSETEX f FNX FIELDS 1 a 1", ""),
+        ("HSETEX f KEEPTTL FIELDS 1 a 1", "hset f"),
+        ("HEXPIRE f 200 FIELDS 3 a b none", "hexpire f"),
+        ("HEXPIRE f 100 GT FIELDS 1 a", ""),
+        ("HPERSIST f FIELDS 2 a none", "hpersist f"),
+        ("HPERSIST f FIELDS 1 a", ""),
+        ("HGETEX f FIELDS 1 a", ""),
+        ("HGETEX f EX 10 FIELDS 1 a", "hexpire f"),
+        ("HGETEX f PERSIST FIELDS 1 a", "hpersist f"),
+        ("HGETEX f PXAT 1 FIELDS 1 a", "hdel f"),
+        ("HPEXPIREAT f 1 FIELDS 1 b", "hdel f, del f"),
+        ("HSETEX f FIELDS 2 a 1 b 2", "new f, hset f"),
+        ("HGETDEL f FIELDS 2 a none", "hdel f"),
+        ("HSETEX f EX 0 FIELDS 1 b 2", "hset f, hdel f, del f"),
         ("SADD s a b", "new s, sadd s"),
         ("SADD s a", ""),
         ("SMOVE s t a", "srem s, new t, sadd t"),
@@ -221,4 +236,19 @@ fn events_of_a_transaction_come_after_it() {
         ctx.publish_events();
     });
     assert_eq!(heard(&mut client), [""; 0]);
+}
+
+#[test]
+fn fields_that_expire_are_told_of() {
+    let mut client = hearing("Egh");
+    client.run("HSETEX h PX 10 FIELDS 2 a 1 b 2");
+    client.run("HSET h c 3");
+    client.run("HPEXPIRE h 20 FIELDS 1 c");
+    heard(&mut client);
+    client.clock.advance(10);
+    client.run("HLEN h");
+    assert_eq!(heard(&mut client), ["__keyevent@0__:hexpired h"]);
+    client.clock.advance(10);
+    client.store.expire_cycle(client.clock.now_ms(), std::time::Duration::from_secs(9));
+    assert_eq!(heard(&mut client), ["__keyevent@0__:hexpired h", "__keyevent@0__:del h"]);
 }

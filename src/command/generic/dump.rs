@@ -142,7 +142,10 @@ fn stage(txn: &mut Txn<'_>, key: Key<'_>, value: &Value<'_>, expire_at: Option<u
         }
         Value::Hash(fields) => {
             let mut hash = txn.edit_new(key, ObjectType::Hash, expire_at);
-            fields.iter().try_for_each(|(field, value)| hash.add(field, value))?;
+            let now_ms = hash.now_ms();
+            // Those whose time has come are not restored; without any other the key is gone.
+            let live = fields.iter().filter(|(_, _, at_ms)| at_ms.is_none_or(|at_ms| at_ms > now_ms));
+            live.into_iter().try_for_each(|(field, value, at_ms)| hash.add_until(field, value, *at_ms))?;
             hash.finish()
         }
         Value::SortedSet(members) => {

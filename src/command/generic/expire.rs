@@ -63,7 +63,7 @@ pub(super) fn pexpireat(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), Command
 
 /// Under which condition a new expiry replaces the old.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Conditions {
+pub(in crate::command) struct Conditions {
     /// NX: only if there is none.
     if_none: bool,
     /// XX: only if there is one.
@@ -78,17 +78,10 @@ impl Conditions {
     fn parse(options: Args<'_>) -> Result<Self, CommandError> {
         let mut conditions = Self::default();
         for option in options.iter() {
-            let condition = match option {
-                _ if is_word(option, "NX") => &mut conditions.if_none,
-                _ if is_word(option, "XX") => &mut conditions.if_some,
-                _ if is_word(option, "GT") => &mut conditions.if_later,
-                _ if is_word(option, "LT") => &mut conditions.if_earlier,
-                _ => {
-                    let option = String::from_utf8_lossy(option);
-                    return Err(CommandError::new(format!("ERR Unsupported option {option}")));
-                }
-            };
-            *condition = true;
+            if !conditions.add(option) {
+                let option = String::from_utf8_lossy(option);
+                return Err(CommandError::new(format!("ERR Unsupported option {option}")));
+            }
         }
         if conditions.if_none && (conditions.if_some || conditions.if_later || conditions.if_earlier) {
             return Err(CommandError::fixed("ERR NX and XX, GT or LT options at the same time are not compatible"));
@@ -99,7 +92,21 @@ impl Conditions {
         Ok(conditions)
     }
 
-    fn allow(self, old_ms: Option<i64>, new_ms: i64) -> bool {
+    /// Adds the condition of that word; says whether there is one.
+    pub(in crate::command) fn add(&mut self, word: &[u8]) -> bool {
+        let condition = match word {
+            _ if is_word(word, "NX") => &mut self.if_none,
+            _ if is_word(word, "XX") => &mut self.if_some,
+            _ if is_word(word, "GT") => &mut self.if_later,
+            _ if is_word(word, "LT") => &mut self.if_earlier,
+            _ => return false,
+        };
+        *condition = true;
+        true
+    }
+
+    /// Whether an expiry of `new_ms` may take the place of this one.
+    pub(in crate::command) fn allow(self, old_ms: Option<i64>, new_ms: i64) -> bool {
         !(self.if_none && old_ms.is_some()
             || self.if_some && old_ms.is_none()
             || self.if_later && old_ms.is_none_or(|old_ms| new_ms <= old_ms)

@@ -13,6 +13,7 @@ mod scan;
 mod tests;
 
 pub(super) use database::check_flush_mode;
+pub(super) use expire::Conditions;
 pub(super) use object::encoding_of;
 pub(super) use scan::cursor_arg;
 

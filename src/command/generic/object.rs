@@ -65,7 +65,7 @@ fn encoding(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 /// [`StoreError::DamagedRecord`].
 pub(in crate::command) fn encoding_of(ctx: &Ctx<'_>, entry: &Entry<'_>) -> Result<&'static str, StoreError> {
     if entry.is_collection() {
-        let (view, settings) = (ctx.store.view(*entry)?, &ctx.shared.settings);
+        let (view, settings) = (ctx.store.view(*entry, ctx.now_ms)?, &ctx.shared.settings);
         return Ok(match entry.kind() {
             ObjectType::List => list::encoding(&view, settings),
             ObjectType::Set => set::encoding(&view, settings),

@@ -82,12 +82,14 @@ pub fn hincrby(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args.at(1));
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let mut hash = txn.edit(key, ObjectType::Hash)?;
-    let old = match hash.get(args.at(2)) {
+    let field = hash.get(args.at(2));
+    let expire_at = field.and_then(|field| field.expire_at());
+    let old = match field {
         Some(field) => integer(field.value()).ok_or(CommandError::fixed("ERR hash value is not an integer"))?,
         None => 0,
     };
     let sum = old.checked_add(by).ok_or(CommandError::fixed("ERR increment or decrement would overflow"))?;
-    hash.put(args.at(2), sum.to_string().as_bytes())?;
+    hash.put_until(args.at(2), sum.to_string().as_bytes(), expire_at)?;
     let is_new = hash.base().is_none();
     hash.finish()?;
     txn.commit()?;
@@ -105,13 +107,15 @@ pub fn hincrbyfloat(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandErro
     let key = ctx.key(args.at(1));
     let mut txn = ctx.store.write(ctx.worker, &[key], ctx.now_ms, ctx.guard);
     let mut hash = txn.edit(key, ObjectType::Hash)?;
-    let old = match hash.get(args.at(2)) {
+    let field = hash.get(args.at(2));
+    let expire_at = field.and_then(|field| field.expire_at());
+    let old = match field {
         Some(field) => long_double::parse(field.value()).ok_or(CommandError::fixed("ERR hash value is not a float"))?,
         None => LongDouble::ZERO,
     };
     let sum = old.add(by).ok_or(CommandError::fixed("ERR increment would produce NaN or Infinity"))?;
     let text = sum.to_text();
-    hash.put(args.at(2), text.as_bytes())?;
+    hash.put_until(args.at(2), text.as_bytes(), expire_at)?;
     let is_new = hash.base().is_none();
     hash.finish()?;
     txn.commit()?;

@@ -1,9 +1,11 @@
 //! Commands on hashes.
 
 mod change;
+mod expire;
 mod look;
 #[cfg(test)]
 mod tests;
+mod with_expiry;
 
 use super::collection::is_packed;
 use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec, Settings, Together};
@@ -83,6 +85,41 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         complexity: "O(1) for each call, O(N) for a whole walk over N fields",
         ..slow_read("hscan", "2.8.0", Arity::AtLeast(3), look::hscan)
     },
+    set_expiry("hexpire", "Lets fields of a hash expire in so many seconds.", expire::hexpire),
+    set_expiry("hpexpire", "Lets fields of a hash expire in so many milliseconds.", expire::hpexpire),
+    set_expiry("hexpireat", "Lets fields of a hash expire at a Unix time in seconds.", expire::hexpireat),
+    set_expiry("hpexpireat", "Lets fields of a hash expire at a Unix time in milliseconds.", expire::hpexpireat),
+    expiry_of("httl", "Gives the time that fields of a hash have left, in seconds.", expire::httl),
+    expiry_of("hpttl", "Gives the time that fields of a hash have left, in milliseconds.", expire::hpttl),
+    expiry_of("hexpiretime", "Gives the Unix time that fields of a hash expire at, in seconds.", expire::hexpiretime),
+    expiry_of(
+        "hpexpiretime",
+        "Gives the Unix time that fields of a hash expire at, in milliseconds.",
+        expire::hpexpiretime,
+    ),
+    CommandSpec {
+        summary: "Takes the expiry of fields of a hash away.",
+        complexity: "O(N) for N fields; one record each with the same value, all in one batch",
+        flags: Flags::WRITE.union(Flags::FAST),
+        ..write("hpersist", "7.4.0", Arity::AtLeast(5), expire::hpersist)
+    },
+    CommandSpec {
+        summary: "Gives the values of fields of a hash and changes when they expire.",
+        complexity: "O(N) for N fields; one record each with the same value, or a tombstone when the time is past",
+        flags: Flags::WRITE.union(Flags::FAST),
+        ..write("hgetex", "8.0.0", Arity::AtLeast(5), with_expiry::hgetex)
+    },
+    CommandSpec {
+        summary: "Sets fields of a hash, perhaps with an expiry, perhaps only if all or none of them are there.",
+        complexity: "O(N) for N fields; one record each, all in one batch",
+        ..write("hsetex", "8.0.0", Arity::AtLeast(6), with_expiry::hsetex)
+    },
+    CommandSpec {
+        summary: "Gives the values of fields of a hash and removes them; without fields the key goes, too.",
+        complexity: "O(N) for N fields; one tombstone each, all in one batch",
+        flags: Flags::WRITE.union(Flags::FAST),
+        ..write("hgetdel", "8.0.0", Arity::AtLeast(5), with_expiry::hgetdel)
+    },
 ];
 
 const fn command(name: &'static str, since: &'static str, arity: Arity, run: Handler) -> CommandSpec {
@@ -105,7 +142,23 @@ const fn write(name: &'static str, since: &'static str, arity: Arity, run: Handl
     CommandSpec { flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::FAST), ..command(name, since, arity, run) }
 }
 
+const fn set_expiry(name: &'static str, summary: &'static str, run: Handler) -> CommandSpec {
+    CommandSpec {
+        summary,
+        complexity: "O(N) for N fields; one record each with the same value, or a tombstone when the time is past, all in one batch",
+        ..write(name, "7.4.0", Arity::AtLeast(6), run)
+    }
+}
+
+const fn expiry_of(name: &'static str, summary: &'static str, run: Handler) -> CommandSpec {
+    CommandSpec { summary, complexity: "O(N) for N fields", ..read(name, "7.4.0", Arity::AtLeast(5), run) }
+}
+
 /// What Redis would keep it in.
 pub(super) fn encoding(view: &View<'_>, settings: &Settings) -> &'static str {
-    if is_packed(view, settings, "hash") { "listpack" } else { "hashtable" }
+    match is_packed(view, settings, "hash") {
+        true if view.extent().has_expiry => "listpackex",
+        true => "listpack",
+        false => "hashtable",
+    }
 }

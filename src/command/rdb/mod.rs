@@ -1,4 +1,5 @@
-//! Values in the form that DUMP gives and RESTORE takes: Redis's RDB format, version 11: strings, hashes, lists, sets and sorted sets.
+//! Values in the form that DUMP gives and RESTORE takes: Redis's RDB format, version 11: strings, hashes, lists, sets and sorted sets. Hashes with fields
+//! that expire are of version 12.
 //!
 //! ```text
 //! type 1 byte (0 = string) | string | version 2 bytes | CRC64 of all before, 8 bytes
@@ -14,13 +15,16 @@ mod lzf;
 mod packed;
 mod value;
 
-pub use value::{Value, dump_collection, restore};
+pub use value::{MAX_EXPIRY_MS, Value, dump_collection, restore};
 
 use super::parse::integer;
 use std::borrow::Cow;
 
-/// The version written, and the highest that is read.
+/// The version written.
 pub const VERSION: u16 = 11;
+
+/// The version written of what earlier ones do not have, and the highest that is read.
+const NEWEST: u16 = 12;
 
 /// Version and checksum at a payload's end.
 const FOOTER_BYTES: usize = 2 + 8;
@@ -55,7 +59,11 @@ pub fn dump_string(value: &[u8]) -> Vec<u8> {
 
 /// Adds version and checksum.
 pub fn seal(payload: &mut Vec<u8>) {
-    payload.extend_from_slice(&VERSION.to_le_bytes());
+    seal_as(payload, VERSION);
+}
+
+fn seal_as(payload: &mut Vec<u8>, version: u16) {
+    payload.extend_from_slice(&version.to_le_bytes());
     let crc = crc64::checksum(payload);
     payload.extend_from_slice(&crc.to_le_bytes());
 }
@@ -64,7 +72,7 @@ pub fn seal(payload: &mut Vec<u8>) {
 fn unsealed(payload: &[u8]) -> Option<&[u8]> {
     let (covered, crc) = payload.split_last_chunk::<8>()?;
     let (body, version) = covered.split_last_chunk::<2>()?;
-    let right = u16::from_le_bytes(*version) <= VERSION && u64::from_le_bytes(*crc) == crc64::checksum(covered);
+    let right = u16::from_le_bytes(*version) <= NEWEST && u64::from_le_bytes(*crc) == crc64::checksum(covered);
     right.then_some(body)
 }
 
@@ -236,7 +244,7 @@ mod tests {
     #[test]
     fn newer_versions_and_other_types_are_refused() {
         let mut newer = vec![TYPE_STRING, 0];
-        newer.extend_from_slice(&(VERSION + 1).to_le_bytes());
+        newer.extend_from_slice(&(NEWEST + 1).to_le_bytes());
         let crc = crc64::checksum(&newer);
         newer.extend_from_slice(&crc.to_le_bytes());
         assert_eq!(restore_string(&newer), Err(PayloadError::Footer));

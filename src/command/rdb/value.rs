@@ -1,14 +1,19 @@
 //! Whole values: what DUMP makes of a collection, and what a payload holds.
 
 use super::packed::{intset, listpack, ziplist};
-use super::{PayloadError, TYPE_STRING, push_len, push_string, seal, take, take_len, take_string, unsealed};
+use super::{
+    NEWEST, PayloadError, TYPE_STRING, push_len, push_string, seal, seal_as, take, take_len, take_string, unsealed,
+};
 use crate::log::ObjectType;
 use crate::store::View;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
 /// Borrowed from the payload where they lie there as they are.
-type Bytes<'a> = Cow<'a, [u8]>;
+pub type Bytes<'a> = Cow<'a, [u8]>;
+
+/// A hash's field: its name, its value, and when it expires, in Unix milliseconds.
+pub type Field<'a> = (Bytes<'a>, Bytes<'a>, Option<u64>);
 
 /// What a payload holds. No collection is empty, and none has a member twice.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,8 +24,8 @@ pub enum Value<'a> {
     List(Vec<Bytes<'a>>),
     /// A set.
     Set(Vec<Bytes<'a>>),
-    /// A hash: fields and values.
-    Hash(Vec<(Bytes<'a>, Bytes<'a>)>),
+    /// A hash.
+    Hash(Vec<Field<'a>>),
     /// A sorted set: members and scores, none of them NaN.
     SortedSet(Vec<(Bytes<'a>, f64)>),
 }
@@ -39,12 +44,21 @@ const TYPE_HASH_LISTPACK: u8 = 16;
 const TYPE_ZSET_LISTPACK: u8 = 17;
 const TYPE_LIST_QUICKLIST_2: u8 = 18;
 const TYPE_SET_LISTPACK: u8 = 20;
+const TYPE_HASH_EXPIRING: u8 = 24;
+const TYPE_HASH_LISTPACK_EXPIRING: u8 = 25;
+
+/// The latest time that a field may expire at, in Unix milliseconds.
+pub const MAX_EXPIRY_MS: u64 = (1 << 46) - 1;
 
 /// A node of a quicklist that is an element, not a listpack.
 const PLAIN: usize = 1;
 
-/// The payload of a collection, in the plain form of its type, which every Redis from 4.0 on takes.
+/// The payload of a collection, in the plain form of its type, which every Redis from 4.0 on takes; if it is a hash with fields that expire, every one
+/// from 7.4 on.
 pub fn dump_collection(view: &View<'_>) -> Vec<u8> {
+    if let Some(first_ms) = view.iter().filter_map(|element| element.expire_at()).min() {
+        return dump_expiring(view, first_ms);
+    }
     let mut payload = vec![match view.kind() {
         ObjectType::List => TYPE_LIST,
         ObjectType::Set => TYPE_SET,
@@ -63,6 +77,21 @@ pub fn dump_collection(view: &View<'_>) -> Vec<u8> {
         }
     }
     seal(&mut payload);
+    payload
+}
+
+/// A hash with fields that expire, the first at `first_ms`: that time, in 8 bytes, and each field behind the time that it expires later, and one; 0 if
+/// it does not expire.
+fn dump_expiring(view: &View<'_>, first_ms: u64) -> Vec<u8> {
+    let mut payload = vec![TYPE_HASH_EXPIRING];
+    payload.extend_from_slice(&first_ms.to_le_bytes());
+    push_len(&mut payload, view.len());
+    for field in view.iter() {
+        push_len(&mut payload, field.expire_at().map_or(0, |at_ms| at_ms - first_ms + 1) as usize);
+        push_string(&mut payload, field.name());
+        push_string(&mut payload, field.value());
+    }
+    seal_as(&mut payload, NEWEST);
     payload
 }
 
@@ -85,7 +114,7 @@ fn read<'a>(kind: u8, rest: &mut &'a [u8]) -> Option<Value<'a>> {
         TYPE_STRING => Value::String(take_string(rest)?),
         TYPE_LIST => Value::List(many(rest, take_string)?),
         TYPE_SET => Value::Set(many(rest, take_string)?),
-        TYPE_HASH => Value::Hash(many(rest, |rest| Some((take_string(rest)?, take_string(rest)?)))?),
+        TYPE_HASH => Value::Hash(many(rest, |rest| Some((take_string(rest)?, take_string(rest)?, None)))?),
         TYPE_ZSET => Value::SortedSet(many(rest, |rest| Some((take_string(rest)?, take_old_double(rest)?)))?),
         TYPE_ZSET_2 => Value::SortedSet(many(rest, |rest| {
             Some((take_string(rest)?, f64::from_le_bytes(*take(rest, 8)?.first_chunk()?)))
@@ -93,8 +122,22 @@ fn read<'a>(kind: u8, rest: &mut &'a [u8]) -> Option<Value<'a>> {
         TYPE_LIST_ZIPLIST => Value::List(packed(rest, ziplist)?),
         TYPE_SET_INTSET => Value::Set(packed(rest, intset_of)?),
         TYPE_SET_LISTPACK => Value::Set(packed(rest, listpack)?),
-        TYPE_HASH_ZIPLIST => Value::Hash(pairs(packed(rest, ziplist)?)?),
-        TYPE_HASH_LISTPACK => Value::Hash(pairs(packed(rest, listpack)?)?),
+        TYPE_HASH_ZIPLIST => Value::Hash(lasting(packed(rest, ziplist)?)?),
+        TYPE_HASH_LISTPACK => Value::Hash(lasting(packed(rest, listpack)?)?),
+        TYPE_HASH_EXPIRING => {
+            let first_ms = take_time(rest)?;
+            Value::Hash(many(rest, |rest| {
+                let expire_at = match take_len(rest)? as u64 {
+                    0 => None,
+                    later => Some(first_ms.checked_add(later - 1)?),
+                };
+                Some((take_string(rest)?, take_string(rest)?, expire_at))
+            })?)
+        }
+        TYPE_HASH_LISTPACK_EXPIRING => {
+            let _first_ms = take_time(rest)?;
+            Value::Hash(expiring(packed(rest, listpack)?)?)
+        }
         TYPE_ZSET_ZIPLIST => Value::SortedSet(scored(packed(rest, ziplist)?)?),
         TYPE_ZSET_LISTPACK => Value::SortedSet(scored(packed(rest, listpack)?)?),
         TYPE_LIST_QUICKLIST => Value::List(many(rest, |rest| packed(rest, ziplist))?.concat()),
@@ -143,6 +186,28 @@ fn pairs<'a>(elements: Vec<Bytes<'a>>) -> Option<Vec<(Bytes<'a>, Bytes<'a>)>> {
     Some(all)
 }
 
+fn lasting<'a>(elements: Vec<Bytes<'a>>) -> Option<Vec<Field<'a>>> {
+    Some(pairs(elements)?.into_iter().map(|(field, value)| (field, value, None)).collect())
+}
+
+/// Fields that have their expiry behind them; 0 if they do not expire.
+fn expiring<'a>(elements: Vec<Bytes<'a>>) -> Option<Vec<Field<'a>>> {
+    let mut elements = elements.into_iter();
+    let mut all = Vec::new();
+    // Ends: each turn takes an element.
+    while let Some(field) = elements.next() {
+        let (value, text) = (elements.next()?, elements.next()?);
+        let at_ms: u64 = std::str::from_utf8(&text).ok()?.parse().ok()?;
+        all.push((field, value, (at_ms > 0).then_some(at_ms)));
+    }
+    Some(all)
+}
+
+/// A time in milliseconds.
+fn take_time(rest: &mut &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(*take(rest, 8)?.first_chunk()?))
+}
+
 fn scored<'a>(elements: Vec<Bytes<'a>>) -> Option<Vec<(Bytes<'a>, f64)>> {
     let score = |text: &[u8]| std::str::from_utf8(text).ok()?.parse().ok();
     pairs(elements)?.into_iter().map(|(member, text)| Some((member, score(&text)?))).collect()
@@ -172,7 +237,10 @@ fn is_sound(value: &Value<'_>) -> bool {
         Value::String(_) => true,
         Value::List(elements) => !elements.is_empty(),
         Value::Set(members) => are_distinct(&mut members.iter()),
-        Value::Hash(fields) => are_distinct(&mut fields.iter().map(|(field, _)| field)),
+        Value::Hash(fields) => {
+            let are_times = fields.iter().all(|(_, _, at_ms)| at_ms.is_none_or(|at_ms| at_ms <= MAX_EXPIRY_MS));
+            are_times && are_distinct(&mut fields.iter().map(|(field, ..)| field))
+        }
         Value::SortedSet(members) => {
             are_distinct(&mut members.iter().map(|(member, _)| member))
                 && members.iter().all(|(_, score)| !score.is_nan())
@@ -192,7 +260,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_refused_or_read(kind in 0u8..24, body in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn any_bytes_are_refused_or_read(kind in 0u8..28, body in proptest::collection::vec(any::<u8>(), 0..80)) {
             let mut payload = vec![kind];
             payload.extend_from_slice(&body);
             seal(&mut payload);
@@ -217,7 +285,7 @@ mod tests {
             (
                 "101e1e000000060081610201018162028568656c6c6f06c12c02f290eefe04ff0a00ff786747c7a68986",
                 Value::Hash(
-                    [("a", "1"), ("b", "hello"), ("300", "-70000")].map(|(a, b)| (string(a), string(b))).into(),
+                    [("a", "1"), ("b", "hello"), ("300", "-70000")].map(|(a, b)| (string(a), string(b), None)).into(),
                 ),
             ),
             (
@@ -237,6 +305,32 @@ mod tests {
         for (hex, value) in cases {
             assert_eq!(restore(&bytes_of(hex)), Ok(value));
         }
+    }
+
+    /// Hashes with fields that expire, written out by the layout of Redis 7.4: type, first expiry, and fields with how much later they expire, and one;
+    /// and packed, with the time itself behind each field and value.
+    #[test]
+    fn fields_that_expire_have_the_layout_of_redis() {
+        let mut client = TestClient::new();
+        client.run("HSET h a 1 b 2");
+        client.run("HPEXPIREAT h 1700000005000 FIELDS 1 a");
+        let first = 1_700_000_005_000u64.to_le_bytes();
+        let body = [&[24][..], &first, &[2, 1, 1, b'a', 0xc0, 1, 0, 1, b'b', 0xc0, 2]].concat();
+        let mut sealed = body.clone();
+        seal_as(&mut sealed, 12);
+        assert_eq!(client.run("DUMP h"), Reply::Bulk(sealed.clone()));
+        let bytes = |byte: u8| Cow::Owned(vec![byte]);
+        let hash =
+            Value::Hash(vec![(bytes(b'a'), bytes(b'1'), Some(1_700_000_005_000)), (bytes(b'b'), bytes(b'2'), None)]);
+        assert_eq!(restore(&sealed), Ok(hash.clone()));
+        let entries = [&[0x81, b'a', 2, 1, 1, 0xf4][..], &first, &[9, 0x81, b'b', 2, 2, 1, 0, 1, 0xff]].concat();
+        let packed = [&[29, 0, 0, 0, 6, 0][..], &entries].concat();
+        let mut sealed = [&[25][..], &first, &[29], &packed].concat();
+        seal_as(&mut sealed, 12);
+        assert_eq!(restore(&sealed), Ok(hash));
+        let mut late = [&[24][..], &u64::MAX.to_le_bytes(), &[1, 1, 1, b'a', 1, b'b']].concat();
+        seal_as(&mut late, 12);
+        assert_eq!(restore(&late), Err(PayloadError::Format));
     }
 
     #[test]

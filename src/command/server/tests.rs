@@ -111,7 +111,7 @@ fn info_tells_the_truth() {
     client.run("EXPIRE a x");
     assert_eq!(info_field(&mut client, "server", "redis_version"), "7.2.4");
     assert_eq!(info_field(&mut client, "server", "fencepost_version"), env!("CARGO_PKG_VERSION"));
-    assert_eq!(info_field(&mut client, "keyspace", "db0"), "keys=2,expires=1,avg_ttl=100000");
+    assert_eq!(info_field(&mut client, "keyspace", "db0"), "keys=2,expires=1,avg_ttl=100000,subexpiry=0");
     assert_eq!(info_field(&mut client, "stats", "keyspace_hits"), "1");
     assert_eq!(info_field(&mut client, "stats", "keyspace_misses"), "1");
     assert_eq!(info_field(&mut client, "stats", "total_error_replies"), "3");

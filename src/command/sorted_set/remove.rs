@@ -90,7 +90,7 @@ pub fn remove_ranks<'a>(
     let place = |element: &Element<'a>| (element.score(), element.name());
     let is_kept = |element: &Element<'a>| place(element) < place(&first) || place(element) > place(&last);
     // In the order of the places that a scan counts down: so none that stays moves to where a scan has been.
-    let kept: Vec<Element<'a>> = view.members_below(len).filter(is_kept).collect();
+    let kept: Vec<Element<'a>> = view.members_in(0..len).filter(is_kept).collect();
     drop(view);
     let mut set = txn.edit_new(key, ObjectType::SortedSet, expire_at);
     for element in kept.into_iter().rev() {

@@ -343,7 +343,7 @@ impl Watcher for Tracking {
             // Release: pairs with the swap in `broadcast`.
             self.has_changed.store(true, Ordering::Release);
         }
-        if change == Change::Expired {
+        if change.is_expiry() {
             // Whoever removed it may not be in the middle of a command.
             self.broadcast();
         }

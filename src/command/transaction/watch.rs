@@ -21,7 +21,7 @@ struct Watched {
 
 impl Watcher for Watched {
     fn changed(&self, _db: Db, _name: &[u8], change: Change) -> bool {
-        if change == Change::Expired && self.expired.swap(false, Ordering::AcqRel) {
+        if matches!(change, Change::Expired | Change::Ended) && self.expired.swap(false, Ordering::AcqRel) {
             return true;
         }
         // Release: pairs with the load of EXEC, which has the key's stripe by then.

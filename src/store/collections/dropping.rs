@@ -37,7 +37,7 @@ impl Dropping {
 
     /// A collection is gone: no key leads to it any more.
     pub fn drop_collection(&self, tools: Tools<'_>, object: u64, shared: SharedCollection) {
-        let collection = shared.read().unwrap_or_else(PoisonError::into_inner);
+        let collection = shared.read();
         let small = collection.len() <= AT_ONCE;
         let rest = if small { collection.addrs() } else { Vec::new() };
         drop(collection);
@@ -103,7 +103,7 @@ impl Dropping {
         let unlisted = |dropped: &&mut Dropped| !dropped.listed;
         let found = self.lock().iter_mut().find(unlisted).map(|dropped| (dropped.object, dropped.shared.clone()));
         let Some((object, shared)) = found else { return false };
-        let rest = shared.map_or(Vec::new(), |shared| shared.read().unwrap_or_else(PoisonError::into_inner).addrs());
+        let rest = shared.map_or(Vec::new(), |shared| shared.read().addrs());
         // Nobody else lists, and only who holds the cleaner takes out.
         let mut queue = self.lock();
         if let Some(dropped) =

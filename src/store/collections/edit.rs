@@ -3,8 +3,7 @@
 //! An edit belongs to a transaction. It shows the collection as it will be, stages records, and is visible to nobody before the transaction commits.
 //! Dropping it without [`Edit::finish`] takes back what it staged.
 
-use super::{Collection, Element, SharedCollection, Tools, View, with_element_key};
-use crate::base::sync::{PoisonError, RwLock};
+use super::{Collection, Element, SharedCollection, Tools, View, share, with_element_key};
 use crate::log::{BatchMark, Kind, NewRecord, Object, ObjectType, Record, Writer};
 use crate::pool::Urgency;
 use crate::store::txn::Txn;
@@ -12,7 +11,6 @@ use crate::store::{Db, Key, RUN, StoreError};
 use hashbrown::HashTable;
 use std::cmp::Ordering;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// A record of a collection in the batch.
 #[derive(Clone, Copy)]
@@ -77,7 +75,7 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// [`StoreError::WrongType`], [`StoreError::DamagedRecord`].
     pub fn view(&self, key: Key<'_>, kind: ObjectType) -> Result<Option<View<'a>>, StoreError> {
-        self.get(key).map(|entry| self.store.view_of(entry, kind)).transpose()
+        self.get(key).map(|entry| self.store.view_of(entry, kind, self.now_ms())).transpose()
     }
 
     /// Begins to change the collection at `key`, which is made when the key is absent. It keeps its expiry.
@@ -137,7 +135,7 @@ impl<'a> Txn<'a> {
         }
         let mut edit = self.edit_new(to, kind, expire_at);
         for element in source.iter() {
-            edit.add(element.name(), element.value())?;
+            edit.add_until(element.name(), element.value(), element.expire_at())?;
         }
         edit.finish()
     }
@@ -176,10 +174,18 @@ impl<'a> Txn<'a> {
                 apply(&mut collection);
                 objects.collections.set(change.id, share(*collection), self.guard);
             } else if let Some(shared) = change.shared {
-                let mut collection = shared.write().unwrap_or_else(PoisonError::into_inner);
+                let mut collection = shared.write();
+                let before = collection.first_deadline_ms();
                 apply(&mut collection);
                 // Before the lock is let go: what the cleaner does not find here any more it finds there.
                 objects.dropping.drop_elements(tools, change.id, cut);
+                let after = collection.first_deadline_ms();
+                drop(collection);
+                if before != after
+                    && let Some(name) = &change.name
+                {
+                    self.move_field_deadline(change.db, name.clone(), before, after);
+                }
             }
             if let Some(name) = change.name {
                 self.store.changes.tell(
@@ -220,6 +226,11 @@ fn abandon(tools: Tools<'_>, collection: &Collection) {
 }
 
 impl<'t, 'a> Edit<'t, 'a> {
+    /// The time that expiry goes by, in Unix milliseconds.
+    pub fn now_ms(&self) -> u64 {
+        self.txn.now_ms()
+    }
+
     /// Elements there will be.
     pub fn len(&self) -> usize {
         self.len
@@ -271,7 +282,8 @@ impl<'t, 'a> Edit<'t, 'a> {
             (None, fresh) => fresh.as_deref(),
         };
         let addr = known?.find(tools, hash, key)?;
-        Some(Element::new(tools.record(addr)))
+        let record = tools.record(addr);
+        (!record.expired(self.txn.now_ms())).then(|| Element::new(record))
     }
 
     fn record_at(&self, staged: StagedElement) -> Record<'_> {
@@ -288,15 +300,23 @@ impl<'t, 'a> Edit<'t, 'a> {
         (self.first..all.len()).rev().find(same).map(|at| all[at])
     }
 
-    /// Gives the element `name` this value; says whether it is new.
+    /// Gives the element `name` this value, and no expiry; says whether it is new.
     ///
     /// # Errors
     /// [`StoreError::OutOfSpace`], when a long new collection is written piece by piece.
     pub fn put(&mut self, name: &[u8], value: &[u8]) -> Result<bool, StoreError> {
+        self.put_until(name, value, None)
+    }
+
+    /// As [`Edit::put`], for an element that expires, at a time that has not come yet.
+    ///
+    /// # Errors
+    /// As [`Edit::put`].
+    pub fn put_until(&mut self, name: &[u8], value: &[u8], expire_at: Option<u64>) -> Result<bool, StoreError> {
         let is_new = with_element_key(self.id, name, |key| {
             let hash = self.txn.tools().hasher.hash(key);
             let is_new = self.find(hash, key).is_none();
-            self.stage(Kind::Element, hash, [key, &[]], value);
+            self.stage(Kind::Element, hash, [key, &[]], value, expire_at);
             is_new
         });
         self.len += usize::from(is_new);
@@ -310,8 +330,16 @@ impl<'t, 'a> Edit<'t, 'a> {
     /// # Errors
     /// As [`Edit::put`].
     pub fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.add_until(name, value, None)
+    }
+
+    /// As [`Edit::put_until`], of an element of which the caller knows that it is new.
+    ///
+    /// # Errors
+    /// As [`Edit::put`].
+    pub fn add_until(&mut self, name: &[u8], value: &[u8], expire_at: Option<u64>) -> Result<(), StoreError> {
         with_element_key(self.id, name, |key| {
-            self.stage(Kind::Element, self.txn.tools().hasher.hash(key), [key, &[]], value);
+            self.stage(Kind::Element, self.txn.tools().hasher.hash(key), [key, &[]], value, expire_at);
         });
         self.len += 1;
         self.frees = false;
@@ -327,7 +355,7 @@ impl<'t, 'a> Edit<'t, 'a> {
             let hash = self.txn.tools().hasher.hash(key);
             let is_new = self.find(hash, key).is_none();
             if is_new {
-                self.stage(Kind::Element, hash, [key, &[]], value);
+                self.stage(Kind::Element, hash, [key, &[]], value, None);
             }
             is_new
         });
@@ -337,13 +365,25 @@ impl<'t, 'a> Edit<'t, 'a> {
         Ok(is_new)
     }
 
+    /// Gives the element `name`, if it is there, another expiry, which has not come yet, or none. Takes room for no longer than it takes to clean.
+    ///
+    /// # Errors
+    /// As [`Edit::put`].
+    pub fn set_expiry(&mut self, name: &[u8], expire_at: Option<u64>) -> Result<(), StoreError> {
+        let Some(value) = self.get(name).map(|element| element.value().to_vec()) else { return Ok(()) };
+        with_element_key(self.id, name, |key| {
+            self.stage(Kind::Element, self.txn.tools().hasher.hash(key), [key, &[]], &value, expire_at);
+        });
+        self.spill()
+    }
+
     /// Removes the element `name`; says whether it was there.
     pub fn remove(&mut self, name: &[u8]) -> bool {
         let there = with_element_key(self.id, name, |key| {
             let hash = self.txn.tools().hasher.hash(key);
             let there = self.find(hash, key).is_some();
             if there {
-                self.stage(Kind::ElementTombstone, hash, [key, &[]], &[]);
+                self.stage(Kind::ElementTombstone, hash, [key, &[]], &[], None);
             }
             there
         });
@@ -372,12 +412,13 @@ impl<'t, 'a> Edit<'t, 'a> {
     /// Stages a record of a list under the sub-key `name`, of which nobody needs the hash.
     pub(super) fn stage_unhashed(&mut self, kind: Kind, name: &[u8], value: &[u8]) {
         let id = self.id.to_le_bytes();
-        self.stage(kind, 0, [&id, name], value);
+        self.stage(kind, 0, [&id, name], value, None);
     }
 
-    fn stage(&mut self, kind: Kind, hash: u64, key: [&[u8]; 2], value: &[u8]) {
+    fn stage(&mut self, kind: Kind, hash: u64, key: [&[u8]; 2], value: &[u8], expire_at: Option<u64>) {
         self.version += 1;
-        let record = NewRecord { kind, flags: 0, keyspace: 0, version: self.version, expiry_ms: 0, key, value };
+        let (version, expiry_ms) = (self.version, expire_at.unwrap_or(0));
+        let record = NewRecord { kind, flags: 0, keyspace: 0, version, expiry_ms, key, value };
         if kind != Kind::ElementTombstone {
             self.live_bytes += record.bytes();
         }
@@ -483,9 +524,4 @@ impl Drop for Edit<'_, '_> {
             self.take_back();
         }
     }
-}
-
-/// A collection of which only this thread knows.
-pub fn share(collection: Collection) -> SharedCollection {
-    Arc::new(RwLock::new(collection))
 }

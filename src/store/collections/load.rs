@@ -73,7 +73,7 @@ impl Loading {
         });
     }
 
-    /// The collection of an object whose head won; `None` when nothing is left of it.
+    /// The collection of an object whose head won; `None` when nothing is left of it. What is due is still in it.
     pub fn take(&self, tools: Tools<'_>, object: u64, kind: ObjectType) -> Option<Collection> {
         let found = self.with(object, |objects| objects.remove(&object))?;
         let bounds = found.bounds.map(|addr| tools.record(addr));
@@ -128,7 +128,9 @@ impl Loading {
             _ => Shape::Plain(members),
         };
         for &addr in &all {
-            collection.note_extent(&tools.record(addr));
+            let record = tools.record(addr);
+            collection.note_extent(&record);
+            collection.time(addr, &record);
         }
         Some(collection)
     }

@@ -7,31 +7,31 @@
 //! Locks: who writes a key holds its stripe, and for the moment of publishing the collection. Who reads takes the stripe to find the collection and
 //! then holds only that, shared. Nobody takes a stripe while holding a collection; the cleaner, which has no stripe, never waits for one.
 
+mod deadlines;
 mod dropping;
 mod edit;
 mod list;
 mod load;
 mod members;
 mod sequence;
+mod shared;
 mod view;
 
+pub use deadlines::NEVER;
 pub use dropping::Dropping;
-pub use edit::{CollectionChange, Edit, StagedElement, share};
+pub use edit::{CollectionChange, Edit, StagedElement};
 pub use list::{End, ListEdit};
 pub use load::Loading;
+pub use shared::{SharedCollection, share};
 pub use view::{Element, View};
 
 use super::accounting::Books;
 use crate::base::LogAddr;
-use crate::base::sync::RwLock;
 use crate::log::{Kind, LABEL_STEP, ObjectType, Record, is_whole, record_at};
+use deadlines::Deadlines;
 use members::Members;
 use sequence::Sequence;
 use siphasher::sip::SipHasher13;
-use std::sync::Arc;
-
-/// A collection as everyone shares it.
-pub type SharedCollection = Arc<RwLock<Collection>>;
 
 /// What changing a collection needs of the store.
 #[derive(Clone, Copy)]
@@ -100,6 +100,8 @@ pub struct Extent {
     pub longest: usize,
     /// Whether all members were integers.
     pub only_integers: bool,
+    /// Whether an element ever had an expiry.
+    pub has_expiry: bool,
     /// Whether a list's element was ever put between two steps.
     has_fractions: bool,
 }
@@ -108,6 +110,7 @@ pub struct Extent {
 pub struct Collection {
     kind: ObjectType,
     shape: Shape,
+    deadlines: Deadlines,
     /// The highest version that a record of it bears.
     version: u64,
     extent: Extent,
@@ -160,11 +163,11 @@ impl Collection {
             ObjectType::List => Shape::List { order: Sequence::default(), bounds: None },
             _ => Shape::Plain(Members::default()),
         };
-        let extent = Extent { most: 0, longest: 0, only_integers: true, has_fractions: false };
-        Self { kind, shape, version: 0, extent }
+        let extent = Extent { most: 0, longest: 0, only_integers: true, has_expiry: false, has_fractions: false };
+        Self { kind, shape, deadlines: Deadlines::default(), version: 0, extent }
     }
 
-    /// How many elements there are.
+    /// How many elements there are, those included that are due and not removed yet.
     pub fn len(&self) -> usize {
         match &self.shape {
             Shape::Plain(members) | Shape::Sorted { members, .. } => members.len(),
@@ -179,7 +182,7 @@ impl Collection {
             Shape::Sorted { members, order } => members.dram_bytes() + order.dram_bytes(),
             Shape::List { order, .. } => order.dram_bytes(),
         };
-        size_of::<RwLock<Self>>() + shape
+        size_of::<shared::Shared>() + shape + self.deadlines.dram_bytes()
     }
 
     /// The addresses of all its records in the pool but the head, in no order.
@@ -254,11 +257,14 @@ impl Collection {
             }
         };
         self.note_extent(record);
+        self.time(addr, record);
         if let Some(former) = former {
+            self.untime_at(former, tools);
             tools.retire_hashed(former, hash);
         }
     }
 
+    /// `tombstone` is a record with the element's key.
     fn remove(&mut self, tools: Tools<'_>, hash: u64, tombstone: &Record<'_>) {
         let removed = match &mut self.shape {
             Shape::Plain(members) => remove_member(members, tools, hash, tombstone.key),
@@ -279,6 +285,7 @@ impl Collection {
             }
         };
         if let Some(removed) = removed {
+            self.untime_at(removed, tools);
             tools.retire_hashed(removed, hash);
         }
     }
@@ -307,6 +314,7 @@ impl Collection {
         extent.longest = extent.longest.max(name_bytes).max(value_bytes);
         extent.only_integers = extent.only_integers && self.kind == ObjectType::Set && is_integer(name_of(record));
         extent.most = extent.most.max(most);
+        extent.has_expiry |= record.expiry_ms != 0;
     }
 
     /// The cleaner has copied the record at `from` to `to`. Says whether this collection leads there now: not if `from` was superseded meanwhile.
@@ -321,7 +329,7 @@ impl Collection {
             return is_it;
         }
         let hash = tools.hasher.hash(record.key);
-        match &mut self.shape {
+        let moved = match &mut self.shape {
             Shape::Plain(members) => relocate_member(members, hash, from, to),
             Shape::Sorted { members, order } => {
                 let moved = relocate_member(members, hash, from, to);
@@ -341,7 +349,12 @@ impl Collection {
                 }
                 moved
             }
+        };
+        if moved {
+            self.untime(from, &record);
+            self.time(to, &record);
         }
+        moved
     }
 
     /// Whether it leads to the record at `addr`.

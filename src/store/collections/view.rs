@@ -4,9 +4,11 @@ use super::{
     Collection, Extent, Scored, Shape, SharedCollection, Tools, is_before, name_of, score_of, with_element_key,
 };
 use crate::base::LogAddr;
-use crate::base::sync::{PoisonError, RwLockReadGuard};
+use crate::base::sync::RwLockReadGuard;
 use crate::log::{ObjectType, Record};
 use crate::store::Entry;
+use std::cell::OnceCell;
+use std::ops::Range;
 
 /// An element as it lies in the pool.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,12 @@ impl<'g> Element<'g> {
         score_of(&self.record)
     }
 
+    /// When a hash's field expires, in Unix milliseconds.
+    #[inline]
+    pub fn expire_at(&self) -> Option<u64> {
+        (self.record.expiry_ms != 0).then_some(self.record.expiry_ms)
+    }
+
     /// Bytes of its record in the pool.
     pub fn pool_bytes(&self) -> usize {
         self.record.bytes()
@@ -44,19 +52,34 @@ impl<'g> Element<'g> {
 }
 
 /// A collection at one moment. Holds its lock, shared: keep it no longer than needed, and take no stripe meanwhile.
+///
+/// Elements that have expired and were not removed yet are not there, but for the places of [`View::members_in`].
 pub struct View<'g> {
     tools: Tools<'g>,
     id: u64,
     entry: Entry<'g>,
     shared: &'g SharedCollection,
     data: RwLockReadGuard<'g, Collection>,
+    now_ms: u64,
+    /// How many elements have expired.
+    hidden: usize,
+    /// The others, in some order, once that is needed.
+    live: OnceCell<Vec<LogAddr>>,
 }
 
 impl<'g> View<'g> {
-    /// The stripe of the key is held, or nobody else can know the collection.
-    pub(in crate::store) fn new(tools: Tools<'g>, entry: Entry<'g>, shared: &'g SharedCollection) -> Self {
+    /// The stripe of the key is held, or nobody else can know the collection. Where something has expired by `now_ms` the caller sees to it that this
+    /// is durable: [`View::last_due_ms`].
+    pub(in crate::store) fn new(tools: Tools<'g>, entry: Entry<'g>, shared: &'g SharedCollection, now_ms: u64) -> Self {
         let id = entry.record.object().map_or(0, |object| object.id);
-        Self { tools, id, entry, shared, data: shared.read().unwrap_or_else(PoisonError::into_inner) }
+        let data = shared.read();
+        let hidden = data.due(now_ms);
+        Self { tools, id, entry, shared, data, now_ms, hidden, live: OnceCell::new() }
+    }
+
+    /// The latest time by which this view has left something out.
+    pub(in crate::store) fn last_due_ms(&self) -> Option<u64> {
+        if self.hidden == 0 { None } else { self.data.last_due_ms(self.now_ms) }
     }
 
     pub(super) fn id(&self) -> u64 {
@@ -87,6 +110,11 @@ impl<'g> View<'g> {
 
     /// How many elements there are; never 0.
     pub fn len(&self) -> usize {
+        self.data.len() - self.hidden
+    }
+
+    /// Places for [`View::members_in`]: as many as elements, if none has expired.
+    pub fn places(&self) -> usize {
         self.data.len()
     }
 
@@ -113,27 +141,39 @@ impl<'g> View<'g> {
     pub fn get(&self, name: &[u8]) -> Option<Element<'g>> {
         with_element_key(self.id, name, |key| {
             let hash = self.tools.hasher.hash(key);
-            self.data.find(self.tools, hash, key).map(|addr| self.element(addr))
+            self.data.find(self.tools, hash, key).and_then(|addr| self.live(addr))
         })
     }
 
-    /// The elements of a hash, set or sorted set from a place below [`View::len`] down to the first, in no order that means anything. The member at
+    /// The element at `addr`, unless it has expired.
+    #[inline]
+    fn live(&self, addr: LogAddr) -> Option<Element<'g>> {
+        let element = self.element(addr);
+        (self.hidden == 0 || !element.record.expired(self.now_ms)).then_some(element)
+    }
+
+    /// The elements of a hash, set or sorted set at places below [`View::places`], the last one first, in no order that means anything. The member at
     /// a place only ever moves to a lower place while it stays, so that a scan from the end to the front misses none.
-    pub fn members_below(&self, place: usize) -> impl Iterator<Item = Element<'g>> + '_ {
+    pub fn members_in(&self, places: Range<usize>) -> impl Iterator<Item = Element<'g>> + '_ {
         let members = match &self.data.shape {
             Shape::Plain(members) | Shape::Sorted { members, .. } => Some(members),
             Shape::List { .. } => None,
         };
-        let end = members.map_or(0, |members| members.len()).min(place);
-        members.into_iter().flat_map(move |members| (0..end).rev().map(move |place| self.element(members.at(place))))
+        members
+            .into_iter()
+            .flat_map(move |members| places.clone().rev().filter_map(move |place| self.live(members.at(place))))
     }
 
-    /// The member at a place below [`View::len`], of a hash, set or sorted set.
+    /// The member at a place below [`View::len`], of a hash, set or sorted set. O(1), but O(n) for the first if some have expired.
     ///
     /// # Panics
     /// If the place is none, or it is a list.
     pub fn member_at(&self, place: usize) -> Element<'g> {
         match &self.data.shape {
+            Shape::Plain(members) if self.hidden > 0 => {
+                let is_live = |addr: &LogAddr| self.live(*addr).is_some();
+                self.element(self.live.get_or_init(|| members.iter().filter(is_live).collect())[place])
+            }
             Shape::Plain(members) | Shape::Sorted { members, .. } => self.element(members.at(place)),
             Shape::List { .. } => panic!("a list has no members"),
         }
@@ -142,7 +182,7 @@ impl<'g> View<'g> {
     /// All elements: a list and a sorted set in their order, others in none.
     pub fn iter(&self) -> Box<dyn Iterator<Item = Element<'g>> + '_> {
         match &self.data.shape {
-            Shape::Plain(members) => Box::new(members.iter().map(|addr| self.element(addr))),
+            Shape::Plain(members) => Box::new(members.iter().filter_map(|addr| self.live(addr))),
             _ => Box::new(self.iter_from(0)),
         }
     }

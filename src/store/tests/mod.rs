@@ -11,6 +11,7 @@ use std::time::Duration;
 mod atoms;
 mod cleaning;
 mod collections;
+mod fields;
 mod syncing;
 mod transactions;
 

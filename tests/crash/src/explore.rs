@@ -508,7 +508,7 @@ mod tests {
         let mut recording = Recording::of(&shown, &mut Driver::new()).unwrap();
         assert!(explore(&recording, &shown, Flaw::None).violations.is_empty());
         // As if the tick had shown it already.
-        recording.gone[2].insert(((0, b"a".to_vec()), START_MS + 10));
+        recording.gone[2].insert((((0, b"a".to_vec()), None), START_MS + 10));
         assert!(!explore(&recording, &shown, Flaw::None).violations.is_empty());
     }
 

@@ -1,7 +1,7 @@
 //! The verdict on one crash image: what recovery must make of it.
 //!
 //! 1. It opens, and nothing in it is taken for damage.
-//! 2. It holds what one of the allowed states holds, whole; a key that a reply has shown to have expired is not there.
+//! 2. It holds what one of the allowed states holds, whole; what a reply has shown to have expired is not there.
 //! 3. `pool check` finds nothing, and the books agree: keys, live bytes, free segments.
 //! 4. What the index leads to is what a plain reading of the whole log leads to ([`crate::logview`]).
 //! 5. Recovering once more changes nothing.
@@ -28,7 +28,7 @@ pub struct Expected<'a> {
     pub states: &'a [State],
     /// The time of the crash: what expires before it may be gone.
     pub now_ms: u64,
-    /// Keys that must not come back.
+    /// Keys and fields that must not come back.
     pub gone: &'a Gone,
     /// Whether there may be no pool yet.
     pub may_be_missing: bool,
@@ -78,7 +78,7 @@ fn look_at(
         Err(refusal) => return Err(refusal.to_string()),
     };
     let found = State::of(&engine.store);
-    fits(&found, expected)?;
+    fits(&found, expected, engine.now_ms())?;
     books_agree(&engine.store, &found)?;
     let check = check_pool(engine.store.pool());
     if let Some(damage) = check.damage.first() {
@@ -96,23 +96,18 @@ fn look_at(
     goes_on(&image, expected.machine, &found, driver)
 }
 
-/// Whether what was found is allowed.
-fn fits(found: &State, expected: &Expected<'_>) -> Result<(), String> {
+/// Whether what was found is allowed. `clock_ms` is where recovery has set the clock: what has expired by then is shown to nobody.
+fn fits(found: &State, expected: &Expected<'_>, clock_ms: u64) -> Result<(), String> {
     let Expected { states, now_ms, gone, .. } = *expected;
-    let allowed = |state: &State| {
-        found.same_at(state, now_ms)
-            && found.expired_at(now_ms).all(|(name, value)| state.0.get(name).is_some_and(|other| other == value))
-    };
+    let allowed = |state: &State| found.same_at(state, now_ms) && state.has_expired_of(found, now_ms);
     if !states.iter().any(allowed) {
         let differences: Vec<String> = states.iter().map(|state| found.difference(state)).collect();
         return Err(format!("at {now_ms} recovery finds no state that is allowed: {}", differences.join(" / or ")));
     }
-    let shown = |(name, value): &(_, &crate::state::Value)| {
-        value.expire_at.is_some_and(|at| gone.contains(&(Clone::clone(*name), at)))
-    };
-    match found.expired_at(now_ms).find(shown) {
-        Some(((db, name), _)) => {
-            Err(format!("{db}:{} has come back after a reply showed it gone", name.escape_ascii()))
+    match found.expired_at(now_ms).find(|expired| expired.1 > clock_ms && gone.contains(expired)) {
+        Some((((db, name), field), _)) => {
+            let field = field.map(|field| format!(" {}", field.escape_ascii())).unwrap_or_default();
+            Err(format!("{db}:{}{field} has come back after a reply showed it gone", name.escape_ascii()))
         }
         None => Ok(()),
     }
@@ -197,14 +192,16 @@ fn goes_on(image: &[u8], machine: Machine, found: &State, driver: &mut Driver) -
 fn follow(step: &Step, replies: &[u8], state: &mut State) {
     let mut replies = replies.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     for request in step.requests() {
-        if replies.next().is_some_and(|reply| reply.starts_with(b"-")) {
+        // Refused; or all fields of the hash there have expired, so that DEL does not see it.
+        if replies.next().is_some_and(|reply| reply.starts_with(b"-") || reply.starts_with(b":0")) {
             continue;
         }
         let name = (0, request[1].clone());
         if request[0] == b"SET" {
             let bytes = request[2].clone();
             let raw = bytes.len() > crate::engine::SEGMENT_BYTES as usize / 4;
-            state.0.insert(name, crate::state::Value { kind: "string", bytes, raw, expire_at: None });
+            let (kind, fields) = ("string", Default::default());
+            state.0.insert(name, crate::state::Value { kind, bytes, fields, raw, expire_at: None });
         } else {
             state.0.remove(&name);
         }

@@ -3,7 +3,7 @@
 //! Written apart from the store's own recovery, so that a mistake there has something to differ from. It shares the reading of batches.
 
 use crate::engine::DATABASES;
-use crate::state::{State, Value, joined};
+use crate::state::{Fields, State, Value, parted};
 use fencepost::base::LogAddr;
 use fencepost::log::{Kind, Object, ObjectType, Record, is_whole};
 use fencepost::pool::Pool;
@@ -17,13 +17,13 @@ struct Newest<'p> {
     /// By object id and number.
     chunks: BTreeMap<(u64, u64), Record<'p>>,
     /// Elements and their tombstones, by object id and name.
-    elements: BTreeMap<(u64, &'p [u8]), Record<'p>>,
+    elements: BTreeMap<(u64, &'p [u8]), (LogAddr, Record<'p>)>,
     /// Bounds of lists, by object id.
     bounds: BTreeMap<u64, Record<'p>>,
 }
 
 impl<'p> Visitor<'p> for Newest<'p> {
-    fn record(&mut self, _addr: LogAddr, record: Record<'p>) {
+    fn record(&mut self, addr: LogAddr, record: Record<'p>) {
         match record.kind {
             Kind::String | Kind::Tombstone | Kind::ObjectHead => {
                 let newest = self.keys.entry((record.keyspace, record.key)).or_insert(record);
@@ -40,9 +40,9 @@ impl<'p> Visitor<'p> for Newest<'p> {
             }
             Kind::Element | Kind::ElementTombstone => {
                 let key = record.object_key().expect("an element names its object");
-                let newest = self.elements.entry(key).or_insert(record);
-                if record.version > newest.version {
-                    *newest = record;
+                let newest = self.elements.entry(key).or_insert((addr, record));
+                if record.version > newest.1.version {
+                    *newest = (addr, record);
                 }
             }
             Kind::Bounds => {
@@ -70,17 +70,18 @@ pub fn read(pool: &Pool) -> State {
         let expired = record.expiry_ms != 0 && record.expiry_ms <= superblock.clock_floor_ms;
         let (Some(db), false, false) = (db, record.kind == Kind::Tombstone, expired) else { continue };
         let object = (record.kind == Kind::ObjectHead).then(|| record.object().expect("a head describes an object"));
-        let (kind, bytes) = match &object {
-            None => ("string", record.value.to_vec()),
+        let (kind, (bytes, fields)) = match &object {
+            None => ("string", (record.value.to_vec(), Fields::new())),
             Some(object) => match object.kind {
-                ObjectType::LongString => ("string", long_string(record, &newest.chunks)),
-                _ => collection(object, &newest),
+                ObjectType::LongString => ("string", (long_string(record, &newest.chunks), Fields::new())),
+                _ => collection(object, &newest, superblock.clock_floor_ms),
             },
         };
         let long = object.is_some_and(|object| object.kind == ObjectType::LongString);
         let value = Value {
             kind,
             bytes,
+            fields,
             raw: record.flags & fencepost::log::format::FLAG_RAW != 0 || long,
             expire_at: (record.expiry_ms != 0).then_some(record.expiry_ms),
         };
@@ -102,14 +103,18 @@ fn long_string(head: &Record<'_>, chunks: &BTreeMap<(u64, u64), Record<'_>>) -> 
     bytes
 }
 
-/// Type and elements of a collection.
-fn collection(object: &Object, newest: &Newest<'_>) -> (&'static str, Vec<u8>) {
-    let mut elements: Vec<&Record<'_>> = newest
+/// Type and elements of a collection. Those that have expired are gone, but for the last of all.
+fn collection(object: &Object, newest: &Newest<'_>, floor_ms: u64) -> (&'static str, (Vec<u8>, Fields)) {
+    let mut found: Vec<&(LogAddr, Record<'_>)> = newest
         .elements
         .range((object.id, &[][..])..(object.id + 1, &[][..]))
-        .map(|(_, record)| record)
-        .filter(|record| record.kind == Kind::Element)
+        .map(|(_, found)| found)
+        .filter(|(_, record)| record.kind == Kind::Element)
         .collect();
+    let last = found.iter().map(|(addr, record)| (record.expiry_ms, *addr)).max();
+    let lasts = found.iter().any(|(_, record)| !record.expired(floor_ms));
+    found.retain(|(addr, record)| !record.expired(floor_ms) || !lasts && last == Some((record.expiry_ms, *addr)));
+    let mut elements: Vec<&Record<'_>> = found.into_iter().map(|(_, record)| record).collect();
     let name = |record: &Record<'_>| record.key[8..].to_vec();
     let kind = match object.kind {
         ObjectType::Hash => "hash",
@@ -133,5 +138,6 @@ fn collection(object: &Object, newest: &Newest<'_>) -> (&'static str, Vec<u8>) {
             "list"
         }
     };
-    (kind, joined(kind, elements.iter().map(|record| (&record.key[8..], record.value)).collect()))
+    let expire_at = |record: &Record<'_>| (record.expiry_ms != 0).then_some(record.expiry_ms);
+    (kind, parted(kind, elements.iter().map(|record| (&record.key[8..], record.value, expire_at(record)))))
 }

@@ -8,7 +8,7 @@
 use crate::engine::{Driver, Engine, Machine, Refusal, Request};
 use crate::recycle::recycle;
 use crate::rules;
-use crate::state::{Name, State};
+use crate::state::{Expired, State};
 use crate::violation::Level;
 use crate::workload::{Action, Start, Step, Workload};
 use fencepost::command::{Flags, KeySpec, find};
@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 /// Steps from one sync to the next where there is one each second.
 const STEPS_A_SECOND: usize = 3;
 
-/// A key that a reply has shown to have expired, and when it did.
-pub type Gone = BTreeSet<(Name, u64)>;
+/// Keys and fields that a reply has shown to have expired, and when they did.
+pub type Gone = BTreeSet<(Expired, u64)>;
 
 /// What a workload did.
 pub struct Recording {
@@ -308,8 +308,9 @@ impl Reference {
         let before = self.states.last().expect("one at least");
         let (db, now_ms) = (driver.database(), engine.now_ms());
         let shown: Vec<Vec<u8>> = keys_shown(request);
-        let noticed = before.expired_at(now_ms).filter(|((other, key), _)| *other == db && shown.contains(key));
-        gone.extend(noticed.map(|(name, value)| (name.clone(), value.expire_at.expect("it has expired"))));
+        gone.extend(before.expired_at(now_ms).filter(|(((other, key), field), _)| {
+            *other == db && shown.contains(key) && field.as_ref().is_none_or(|field| shows_field(request, field))
+        }));
         probe.expect(Some((before.clone(), now_ms)));
         let reply = engine.run(driver, std::slice::from_ref(request));
         probe.expect(None);
@@ -335,9 +336,15 @@ fn full_name(request: &Request) -> String {
     }
 }
 
+/// Whether a request that shows a hash shows whether this field is there.
+fn shows_field(request: &Request, field: &[u8]) -> bool {
+    const WHOLE: [&[u8]; 5] = [b"hgetall", b"hkeys", b"hvals", b"hlen", b"hscan"];
+    WHOLE.iter().any(|name| request[0].eq_ignore_ascii_case(name)) || request[2..].iter().any(|word| word == field)
+}
+
 /// The keys of a request whose reply shows for each whether it is there.
 fn keys_shown(request: &Request) -> Vec<Vec<u8>> {
-    const SHOWING: [&[u8]; 11] = [
+    const SHOWING: [&[u8]; 18] = [
         b"del",
         b"unlink",
         b"getdel",
@@ -349,6 +356,13 @@ fn keys_shown(request: &Request) -> Vec<Vec<u8>> {
         b"expireat",
         b"pexpireat",
         b"getset",
+        b"hdel",
+        b"hgetdel",
+        b"hgetex",
+        b"hsetnx",
+        b"hpersist",
+        b"hexpire",
+        b"hpexpire",
     ];
     let Some(spec) = find(&request[0]) else { return Vec::new() };
     let shows =

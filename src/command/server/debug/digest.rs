@@ -39,7 +39,7 @@ impl Digest {
     }
 }
 
-fn of_value(store: &Store, entry: &Entry<'_>) -> Result<Digest, StoreError> {
+fn of_value(store: &Store, entry: &Entry<'_>, now_ms: u64) -> Result<Digest, StoreError> {
     let expires: &[u8] = if entry.expire_at().is_some() { b"!" } else { b"" };
     let kind = entry.type_name();
     if !entry.is_collection() {
@@ -47,10 +47,11 @@ fn of_value(store: &Store, entry: &Entry<'_>) -> Result<Digest, StoreError> {
     }
     // Of lists the place counts, of others only what there is.
     let mut digest = Digest::of(&[kind.as_bytes(), expires]);
-    for (place, element) in store.view(*entry)?.iter().enumerate() {
+    for (place, element) in store.view(*entry, now_ms)?.iter().enumerate() {
         let place = place.to_le_bytes();
         let name = if kind == "list" { &place[..] } else { element.name() };
-        digest.combine(Digest::of(&[name, element.value()]));
+        let expires: &[u8] = if element.expire_at().is_some() { b"!" } else { b"" };
+        digest.combine(Digest::of(&[name, element.value(), expires]));
     }
     Ok(digest)
 }
@@ -62,16 +63,17 @@ pub(super) fn of_all(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandEr
         let mut failure = None;
         // Ends: the store's cursor comes round to 0.
         loop {
-            cursor =
-                ctx.store.scan(db, cursor, ctx.now_ms, ctx.guard, &mut |entry| match of_value(ctx.store, &entry) {
-                    Ok(value) => digest.combine(Digest::of(&[
-                        &db.to_le_bytes(),
-                        entry.key(),
-                        &value.high.to_le_bytes(),
-                        &value.low.to_le_bytes(),
-                    ])),
-                    Err(error) => failure = Some(error),
-                });
+            cursor = ctx.store.scan(db, cursor, ctx.now_ms, ctx.guard, &mut |entry| match of_value(
+                ctx.store, &entry, ctx.now_ms,
+            ) {
+                Ok(value) => digest.combine(Digest::of(&[
+                    &db.to_le_bytes(),
+                    entry.key(),
+                    &value.high.to_le_bytes(),
+                    &value.low.to_le_bytes(),
+                ])),
+                Err(error) => failure = Some(error),
+            });
             if cursor == 0 {
                 break;
             }
@@ -88,7 +90,7 @@ pub(super) fn of_keys(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandEr
     ctx.reply.array_header(args.from(2).len());
     for name in args.from(2).iter() {
         let digest = match ctx.store.peek(ctx.key(name), ctx.now_ms, ctx.guard) {
-            Some(entry) => of_value(ctx.store, &entry)?,
+            Some(entry) => of_value(ctx.store, &entry, ctx.now_ms)?,
             None => Digest::default(),
         };
         ctx.reply.simple(&digest.digits());

@@ -243,6 +243,7 @@ pub(super) fn stats(report: &mut Report, ctx: &Ctx<'_>) {
     report.field("instantaneous_output_repl_kbps", "0.00");
     report.field("rejected_connections", totals.connections_rejected);
     zeros(report, &["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    report.field("expired_subkeys", ctx.store.expired_fields());
     report.field("expired_keys", ctx.store.expired_keys());
     report.field("expired_stale_perc", "0.00");
     zeros(report, &["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"]);
@@ -357,7 +358,10 @@ pub(super) fn keyspace(report: &mut Report, ctx: &Ctx<'_>) {
         let stats = ctx.store.db_stats(db);
         report.field(
             &format!("db{db}"),
-            format_args!("keys={},expires={},avg_ttl={}", stats.keys, stats.expires, stats.avg_ttl_ms),
+            format_args!(
+                "keys={},expires={},avg_ttl={},subexpiry={}",
+                stats.keys, stats.expires, stats.avg_ttl_ms, stats.field_expires
+            ),
         );
     }
 }

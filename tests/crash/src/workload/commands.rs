@@ -98,6 +98,97 @@ const ROWS: &[(&[&str], &[&str])] = &[
             "!clean",
         ],
     ),
+    // Hash fields that expire.
+    (
+        &["HSET h a @20a b @5b c @9c"],
+        &[
+            "HEXPIRE h 1 FIELDS 2 a none",
+            "HPEXPIRE h 10 FIELDS 1 b",
+            "HEXPIREAT h 1700000002 FIELDS 1 a",
+            "HPEXPIREAT h 1700000000030 GT FIELDS 1 b",
+            "HPERSIST h FIELDS 2 a c",
+            "!tick 35",
+            "HGET h b",
+            "HPEXPIREAT h 1 FIELDS 1 a",
+            "HPEXPIRE h 0 FIELDS 1 c",
+        ],
+    ),
+    (
+        &["HSET h a @20a b @5b"],
+        &[
+            "HSETEX h PX 10 FIELDS 2 a @9c b @30d",
+            "HSETEX g FNX EX 1 FIELDS 1 x @5e",
+            "HSETEX h FXX KEEPTTL FIELDS 1 a @400f",
+            "HGETEX h PX 20 FIELDS 2 a none",
+            "!tick 15",
+            "HGETDEL h FIELDS 2 b a",
+            "HGETEX g PERSIST FIELDS 1 x",
+            "HSETEX g PXAT 1 FIELDS 1 x @5g",
+        ],
+    ),
+    (
+        &["HSETEX h PX 10 FIELDS 2 a @20a b @5b", "HSETEX h PX 20 FIELDS 1 c @9c", "HSET h d @9d"],
+        &[
+            "HINCRBY h n 5",
+            "HPEXPIRE h 15 FIELDS 1 n",
+            "HINCRBY h n 1",
+            "!tick 12",
+            "HLEN h",
+            "RENAME h g",
+            "COPY g h",
+            "!expire",
+            "!tick 10",
+            "HSET h c @9e",
+            "HGETALL h",
+            "HKEYS g",
+            "!expire",
+        ],
+    ),
+    // All fields of a hash expire, and what the key was before does not come back.
+    (
+        &["SET h @20a", "HSETEX g PX 10 FIELDS 1 a @20a", "HSETEX g PX 20 FIELDS 1 b @5b", "RENAME g h"],
+        &[
+            "!tick 25",
+            "EXISTS h",
+            "!expire",
+            "EXISTS h",
+            "HSETEX h PX 5 FIELDS 1 c @9c",
+            "!tick 5",
+            "HSET h d @9d",
+            "!expire",
+        ],
+    ),
+    (
+        &["SET h @20a", "!seal", "HSETEX g PX 10 FIELDS 2 a @20a b @300b", "RENAME g h", "!seal"],
+        &["!tick 10", "!expire", "!seal", "!clean", "SET a @9y", "!seal", "!clean", "SETNX h @5c"],
+    ),
+    // An expired field is its own tombstone, through cleaning.
+    (
+        &["HSET h a @300a b @300b", "!seal", "HSETEX h PX 10 FIELDS 1 a @300c", "!seal"],
+        &[
+            "!tick 10",
+            "HEXISTS h a",
+            "HSET h b @300d",
+            "!seal",
+            "!clean",
+            "SET a @9y",
+            "!seal",
+            "!clean 2",
+            "HSET h a @3e",
+            "!clean",
+        ],
+    ),
+    (
+        &["HSET h a @20a b @5b", "HPEXPIRE h 10 FIELDS 1 a"],
+        &[
+            "MULTI | HPEXPIRE h 20 FIELDS 1 b | HSET h c @9c | HDEL h a | EXEC",
+            "!tick 25",
+            "HGETALL h",
+            "DEBUG RELOAD",
+            "FLUSHDB",
+            "HSETEX h PX 5 FIELDS 1 a 1",
+        ],
+    ),
     // Sets.
     (
         &["SADD s a b c", "SADD t x"],

@@ -31,7 +31,7 @@ pub fn by_name(rest: &str) -> Option<Workload> {
 fn line(rng: &mut Rng) -> String {
     let key = |rng: &mut Rng| ["a", "b", "c", "d", "e", "f"][rng.below(6) as usize];
     let (k, other) = (key(rng), key(rng));
-    match rng.below(62) {
+    match rng.below(66) {
         0..=5 => format!("SET {k} {}", value(rng)),
         6 => format!("SET {k} {} PX {}", value(rng), 1 + rng.below(40)),
         7 => {
@@ -88,11 +88,15 @@ fn line(rng: &mut Rng) -> String {
         55 => format!("ZREM {k} {} {}", field(rng), field(rng)),
         56 => format!("{} {k} {}", ["ZPOPMIN", "ZPOPMAX"][rng.below(2) as usize], 1 + rng.below(2)),
         57 => format!("ZREMRANGEBYRANK {k} {} {}", rng.below(3), rng.below(4)),
-        60 | 61 => {
+        63 | 64 => {
             let changes: Vec<String> = (0..2 + rng.below(5)).map(|_| change(rng)).collect();
             changes.join(" | ")
         }
         58 => format!("Z{}STORE {k} 2 {other} {}", ["INTER", "UNION", "DIFF"][rng.below(3) as usize], key(rng)),
+        59 => format!("HPEXPIRE {k} {} FIELDS 2 {} {}", 1 + rng.below(40), field(rng), field(rng)),
+        60 => format!("HSETEX {k} PX {} FIELDS 1 {} {}", 1 + rng.below(40), field(rng), value(rng)),
+        61 => format!("HPERSIST {k} FIELDS 2 {} {}", field(rng), field(rng)),
+        62 => format!("HMGET {k} {} {}", field(rng), field(rng)),
         _ => {
             if rng.below(3) == 0 {
                 "DEBUG RELOAD".to_owned()

@@ -23,9 +23,10 @@ pub(super) struct Owner {
     workload: Workload,
 }
 
-/// Commands over values of every type that stay within a database.
-pub fn workload(rng: Rng) -> Workload {
-    Workload::new(rng).without_databases()
+/// Commands over values of every type that stay within a database; those for fields that expire only where the server knows them.
+pub fn workload(rng: Rng, has_field_expiry: bool) -> Workload {
+    let workload = Workload::new(rng).without_databases();
+    if has_field_expiry { workload.with_field_expiry() } else { workload }
 }
 
 /// The next of them.
@@ -34,14 +35,16 @@ pub fn command(workload: &mut Workload) -> Command {
 }
 
 impl Owner {
-    /// A client of the server at this address.
-    pub(super) fn new(account: Account, address: SocketAddr, load: Arc<Load>, rng: Rng) -> Self {
-        Self {
-            account,
-            client: Client::connect(address).expect("a ready server accepts"),
-            load,
-            workload: workload(rng),
-        }
+    /// A client of the server at this address, which knows fields that expire or does not.
+    pub(super) fn new(
+        account: Account,
+        address: SocketAddr,
+        has_field_expiry: bool,
+        load: Arc<Load>,
+        rng: Rng,
+    ) -> Self {
+        let client = Client::connect(address).expect("a ready server accepts");
+        Self { account, client, load, workload: workload(rng, has_field_expiry) }
     }
 
     /// Works until the server is gone.

@@ -53,6 +53,7 @@ pub struct Clients {
     writers: Vec<Writer>,
     accounts: Vec<Account>,
     shared: Arc<Mutex<Shared>>,
+    has_field_expiry: bool,
 }
 
 /// What a round of load came to.
@@ -75,7 +76,13 @@ impl Clients {
         let shared = Shared { registers: vec![Register::default(); SHARED_KEYS], ..Shared::default() };
         let writers = (0..CLIENTS).map(|client| Writer { client, operations: 0, ledger: Ledger::default() }).collect();
         let accounts = (0..OWNERS).map(|owner| Account::new(SHARED_DATABASES + owner)).collect();
-        Self { writers, accounts, shared: Arc::new(Mutex::new(shared)) }
+        Self { writers, accounts, shared: Arc::new(Mutex::new(shared)), has_field_expiry: true }
+    }
+
+    /// The same for a server that knows no fields that expire, as Redis before 7.4.
+    #[must_use]
+    pub fn without_field_expiry(self) -> Self {
+        Self { has_field_expiry: false, ..self }
     }
 
     /// Commands of transactions that were refused for want of room, so far.
@@ -95,7 +102,7 @@ impl Clients {
         cut: impl FnOnce(&mut Rng, &Receiver<()>),
     ) -> Round {
         let (reached, goal_reached) = mpsc::channel();
-        let ahead_ms = ahead_ms(address);
+        let (ahead_ms, has_field_expiry) = (ahead_ms(address), self.has_field_expiry);
         let load =
             Arc::new(Load { clock: AtomicU64::new(1), acknowledged: AtomicU64::new(0), goal, reached, ahead_ms });
         let threads: Vec<_> = self
@@ -111,7 +118,7 @@ impl Clients {
             .accounts
             .drain(..)
             .map(|account| {
-                let owner = Owner::new(account, address, load.clone(), Seed(rng.next()).rng(0));
+                let owner = Owner::new(account, address, has_field_expiry, load.clone(), Seed(rng.next()).rng(0));
                 std::thread::spawn(move || owner.run())
             })
             .collect();
