@@ -40,7 +40,7 @@
 //! | 24 | 8 | high half of it, and check |
 //! | 32 | 32 | reserved, 0 |
 //!
-//! Between the superblock copies and segment 0 lie the slots of sync marks, see [`super::sync_mark`]; zeros in pools that are on no file.
+//! Between the superblock copies and segment 0 lie the slots of sync marks, see `sync_mark.rs`; zeros in pools that are on no file.
 //!
 //! The checks are CRC32C over pool UUID, segment number, word number, incarnation and, for the seal, the end; so a word of
 //! another segment, another pool or a former life never passes.
