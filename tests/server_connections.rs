@@ -317,6 +317,18 @@ fn client_pause_holds_writes_back_until_unpause() {
     assert_eq!(admin.must(&["CLIENT", "UNPAUSE"]), Frame::ok());
     assert_eq!(read_exactly(&mut writer, 12), "+OK\r\n$1\r\nv\r\n");
     assert_eq!(blocked(&mut admin), (0, 0));
+    // What replicas would hear of is held as well.
+    for held in [&["PFCOUNT", "hll"][..], &["PUBLISH", "channel", "message"], &["SPUBLISH", "channel", "message"]] {
+        assert_eq!(admin.must(&["CLIENT", "PAUSE", "1000000", "WRITE"]), Frame::ok());
+        let mut client = server.client();
+        client.send(held);
+        client.flush().unwrap();
+        while blocked(&mut admin) != (1, 1) {
+            std::thread::yield_now();
+        }
+        assert_eq!(admin.must(&["CLIENT", "UNPAUSE"]), Frame::ok());
+        assert_eq!(client.receive().unwrap(), Frame::Integer(0));
+    }
     assert_eq!(admin.must(&["CLIENT", "PAUSE", "100"]), Frame::ok());
     assert_eq!(admin.must(&["GET", "k"]), Frame::bulk("v"), "a pause ends by itself");
 }

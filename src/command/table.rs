@@ -349,11 +349,13 @@ fn is_refused_unsynced(ctx: &Ctx<'_>, flags: Flags) -> bool {
     flags.contains(Flags::WRITE) || flags.contains(Flags::READONLY) && ctx.store.fsync() == Fsync::Always
 }
 
-/// Whether CLIENT PAUSE holds the command back.
+/// Whether CLIENT PAUSE holds the command back. A pause of writes also holds what replicas would hear of, though it changes no data.
 #[inline]
 fn is_paused(ctx: &Ctx<'_>, found: &Found) -> bool {
     ctx.shared.pause.window(ctx.now_ms).is_some_and(|window| {
-        window.scope == PauseScope::All || transaction::flags_of(ctx, found).contains(Flags::WRITE)
+        window.scope == PauseScope::All
+            || transaction::flags_of(ctx, found).contains(Flags::WRITE)
+            || matches!(found.spec.name, "pfcount" | "publish" | "spublish")
     })
 }
 
