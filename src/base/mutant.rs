@@ -172,16 +172,12 @@ mutants! {
     SyncLeftOut = "sync-left-out",
     /// On a file, the newest sync mark counts whether what it speaks of is there or not.
     MarkUnverified = "mark-unverified",
-    /// On a file, a sync mark that recovery could not go by is left where it is.
-    LackingMarkKept = "lacking-mark-kept",
     /// On a file, recovery takes a power cut for the death of a process.
     BootIgnored = "boot-ignored",
     /// On a file, recovery does not look at when a segment was opened.
     OpenedEpochIgnored = "opened-epoch-ignored",
     /// On a file, an emptied segment is freed without a sync.
     FreedBeforeSync = "freed-before-sync",
-    /// On a file, free segments begin their next life where one that was lost did.
-    LivesNotRaised = "lives-not-raised",
     /// On a file, an update of the superblock does not wait for a sync of the log.
     SuperblockAheadOfLog = "superblock-ahead-of-log",
     /// On a file, a superblock copy is written while the other is not on the disk yet.

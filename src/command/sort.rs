@@ -322,9 +322,33 @@ fn number(text: &[u8]) -> Result<f64, CommandError> {
         return Ok(0.0);
     }
     let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).count();
-    let number = std::str::from_utf8(&text[blanks..]).ok().and_then(|text| text.parse::<f64>().ok());
+    let number = std::str::from_utf8(&text[blanks..]).ok();
+    let number = number.and_then(|text| text.parse::<f64>().ok().or_else(|| hexadecimal(text)));
     let overflows = |number: f64| number.is_infinite() && text.iter().any(u8::is_ascii_digit);
     number.filter(|&number| !number.is_nan() && !overflows(number)).ok_or(NOT_NUMBERS)
+}
+
+/// A hexadecimal number as `strtod` reads it: `0x1f`, `-0x.8p3`.
+fn hexadecimal(text: &str) -> Option<f64> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let digits = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"))?;
+    let (mantissa, power) = match digits.split_once(['p', 'P']) {
+        Some((mantissa, power)) => (mantissa, power.parse::<i32>().ok()?),
+        None => (digits, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let value = whole
+        .chars()
+        .chain(fraction.chars())
+        .try_fold(0.0, |value, digit| Some(value * 16.0 + f64::from(digit.to_digit(16)?)))?;
+    let power = power.saturating_sub(4 * fraction.len() as i32);
+    Some(sign * value * 2f64.powi(power))
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ impl Pool {
         for id in self.segment_ids() {
             let Ok(raw) = self.raw_header(id) else { continue };
             match (raw, self.header_at(&cut, id, raw)) {
-                (SegmentHeader::Free { incarnation }, _) if !mutant::active(Mutant::LivesNotRaised) => {
+                (SegmentHeader::Free { incarnation }, _) => {
                     self.rewrite_header(id, incarnation + 2, 0);
                 }
                 (_, SegmentHeader::BehindCut { incarnation }) => {

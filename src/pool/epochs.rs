@@ -324,7 +324,7 @@ impl Pool {
         let kept = self.cut_in_force().map_or(last, |cut| cut.epoch());
         epochs.current.store(next + u64::from(next % 2 == kept % 2), Ordering::Relaxed);
         let sync = || self.region.sync().map_err(|error| SyncFailed(error.to_string()));
-        if kept != last && !mutant::active(Mutant::LackingMarkKept) {
+        if kept != last {
             // What was lacking of the newer mark could seem to be there once segments that it speaks of are freed.
             self.forget_mark(last);
             sync()?;

@@ -1,6 +1,8 @@
 //! One byte, line or page of an image damaged: recovery refuses or every value is right, and `pool check` names the place.
 
-use crate::image::{Contents, NOW_MS, Outcome, check, contents, image, images, options, pool_of, recover, used_bytes};
+use crate::image::{
+    Contents, DATA_AT, NOW_MS, Outcome, check, contents, image, images, options, pool_of, recover, used_bytes,
+};
 use fencepost::base::Clock;
 use fencepost::pool::PoolError;
 use fencepost::recovery::Progress;
@@ -60,7 +62,7 @@ fn zeroed_lines_and_pages_are_named_and_never_change_a_value() {
 #[test]
 fn lines_moved_or_replaced_by_others_are_noticed() {
     let (image, expected) = image(true);
-    for at in (8192..image.len() - 128).step_by(64) {
+    for at in (DATA_AT as usize..image.len() - 128).step_by(64) {
         let mut damaged = image.clone();
         damaged.copy_within(at..at + 64, at + 64);
         if let Outcome::Recovered(found, _) = recover(&damaged) {
@@ -70,7 +72,7 @@ fn lines_moved_or_replaced_by_others_are_noticed() {
     // A whole segment in the place of another.
     for (from, to) in [(0usize, 1usize), (1, 0), (2, 1)] {
         let mut damaged = image.clone();
-        let start = |segment: usize| 8192 + segment * 4096;
+        let start = |segment: usize| DATA_AT as usize + segment * 4096;
         damaged.copy_within(start(from)..start(from) + 4096, start(to));
         assert!(matches!(recover(&damaged), Outcome::Refused), "segment {from} copied over {to}");
     }
@@ -100,7 +102,7 @@ fn salvage_keeps_what_is_intact() {
     let (image, expected) = image(true);
     let mut damaged = image;
     // The body of the first batch of the first segment.
-    damaged[8192 + 64 + 40] ^= 1;
+    damaged[DATA_AT as usize + 64 + 40] ^= 1;
     let pool = pool_of(&damaged).expect("superblocks are whole");
     let salvage = StoreOptions { salvage: true, ..options() };
     let store = Store::recover(pool, &salvage, Clock::manual(NOW_MS), &Progress::default()).expect("salvaged");

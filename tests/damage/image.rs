@@ -10,6 +10,9 @@ use fencepost::store::{Key, OpenError, Store, StoreOptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+/// Where segment 0 of these pools starts: superblock copies and sync marks lie before.
+pub const DATA_AT: u64 = 16384;
+
 pub const NOW_MS: u64 = 1_700_000_000_000;
 
 pub type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -17,7 +20,7 @@ pub type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 pub fn options() -> StoreOptions {
     let pool = PoolOptions {
         path: None,
-        bytes: 8192 + 6 * 4096,
+        bytes: DATA_AT + 6 * 4096,
         max_bytes: 0,
         segment_bytes: Some(4096),
         stripes: 4,
@@ -133,7 +136,7 @@ pub type Past = BTreeMap<Vec<u8>, BTreeSet<Option<Vec<u8>>>>;
 /// bytes and what every key of database 0 has ever been.
 pub fn busy_image(close: bool) -> (Vec<u8>, Contents, Past) {
     let mut options = options();
-    options.pool.bytes = 8192 + 40 * 4096;
+    options.pool.bytes = DATA_AT + 40 * 4096;
     let store = Store::open(&options, Clock::manual(NOW_MS), &Progress::default()).expect("a new pool");
     let mut worker = store.worker();
     let mut past = Past::new();

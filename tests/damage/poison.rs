@@ -7,7 +7,7 @@
 //! region.
 #![expect(unsafe_code, reason = "userfaultfd, and a mapping beyond the end of its file")]
 
-use crate::image::{NOW_MS, busy_image, contents, options};
+use crate::image::{DATA_AT, NOW_MS, busy_image, contents, options};
 use fencepost::base::{Clock, SegmentId};
 use fencepost::persist::{Region, RegionOptions};
 use fencepost::pool::{Pool, PoolOptions};
@@ -94,7 +94,7 @@ fn pool_file(directory: &Path) -> PathBuf {
 }
 
 fn segment_start(number: u64) -> u64 {
-    8192 + number * PAGE
+    DATA_AT + number * PAGE
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn what_is_left_of_a_file_that_was_cut_short_is_salvaged() {
     let path = pool_file(directory.path());
     let (image, expected, past) = busy_image(true);
     let mut most = 0;
-    for (i, len) in (8192..image.len() as u64).step_by(7 * 1024 + 64).enumerate() {
+    for (i, len) in (DATA_AT..image.len() as u64).step_by(7 * 1024 + 64).enumerate() {
         File::options().write(true).open(&path).expect("opens").set_len(len).expect("cut");
         let to = directory.path().join(format!("new{i}"));
         let report = salvage(&path, &to, NOW_MS).expect("salvaged");
@@ -222,9 +222,9 @@ fn poison_met_while_serving_stops_the_process_with_the_place() {
     for case in ["created", "reopened"] {
         let output = child("poison::poison_met_while_serving_stops_the_process_with_the_place", case);
         let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(stdout.contains("poisoned 0x2000") && !stdout.contains("survived"), "{stdout}{stderr}");
+        assert!(stdout.contains("poisoned 0x4000") && !stdout.contains("survived"), "{stdout}{stderr}");
         assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{stderr}");
-        assert!(stderr.contains("cannot read the pool at byte 0x20"), "{stderr}");
+        assert!(stderr.contains("cannot read the pool at byte 0x40"), "{stderr}");
     }
 }
 

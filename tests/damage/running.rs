@@ -1,7 +1,7 @@
 //! Bytes that change in the pool while it is being served: nothing panics or hangs, nothing that makes no sense is served, and what is not noticed is only what
 //! `docs/durability.md` says is not.
 
-use crate::image::{NOW_MS, options};
+use crate::image::{DATA_AT, NOW_MS, options};
 use crossbeam_epoch::pin;
 use fencepost::base::Clock;
 use fencepost::log::{Kind, Record};
@@ -55,7 +55,7 @@ fn delete(store: &Store, name: &str) -> Result<bool, StoreError> {
 #[test]
 fn every_flipped_bit_of_a_record_in_use_is_an_error_or_what_the_documents_say() {
     let mut options = options();
-    options.pool.bytes = 8192 + 400 * 4096;
+    options.pool.bytes = DATA_AT + 400 * 4096;
     let store = Store::open(&options, Clock::manual(NOW_MS), &Progress::default()).expect("a new pool");
     set(&store, "long", &[b'l'; 1500]).expect("room");
     set(&store, "short", b"value").expect("room");
@@ -111,7 +111,7 @@ fn every_flipped_bit_of_a_record_in_use_is_an_error_or_what_the_documents_say() 
 #[test]
 fn a_damaged_key_can_be_set_anew_and_the_others_are_served() {
     let mut options = options();
-    options.pool.bytes = 8192 + 40 * 4096;
+    options.pool.bytes = DATA_AT + 40 * 4096;
     let store = Store::open(&options, Clock::manual(NOW_MS), &Progress::default()).expect("a new pool");
     set(&store, "key", b"value").expect("room");
     set(&store, "other", b"another").expect("room");

@@ -1,6 +1,6 @@
 //! `pool salvage`: what is intact is in the new pool, nothing else is, and what is lost is said.
 
-use crate::image::{Contents, NOW_MS, Past, busy_image, contents, options, pool_of};
+use crate::image::{Contents, DATA_AT, NOW_MS, Past, busy_image, contents, options, pool_of};
 use fencepost::base::{Clock, LogAddr};
 use fencepost::log::Record;
 use fencepost::persist::{Region, RegionOptions};
@@ -74,7 +74,7 @@ fn every_flipped_byte_costs_only_what_it_hits_and_that_is_said() {
         let mut damaged = image.clone();
         damaged[at] ^= 1 << (at / 37 % 8);
         let (found, report) = salvaged(&damaged).unwrap_or_else(|error| panic!("byte {at:#x}: {error}"));
-        let header_of_segment = at >= 8192 && (at - 8192) % 4096 < 8;
+        let header_of_segment = at >= DATA_AT as usize && (at - DATA_AT as usize) % 4096 < 8;
         let readable = !header_of_segment && !names.iter().any(|range| range.contains(&at));
         holds(&expected, &past, &found, &report, &format!("byte {at:#x}"), readable);
         if !header_of_segment {
@@ -89,7 +89,7 @@ fn every_flipped_byte_costs_only_what_it_hits_and_that_is_said() {
 #[test]
 fn every_zeroed_line_of_a_killed_pool_costs_only_what_it_hits() {
     let (image, expected, past) = busy_image(false);
-    for at in (8192..image.len()).step_by(64) {
+    for at in (DATA_AT as usize..image.len()).step_by(64) {
         let mut damaged = image.clone();
         damaged[at..at + 64].fill(0);
         let (found, report) = salvaged(&damaged).unwrap_or_else(|error| panic!("line {at:#x}: {error}"));

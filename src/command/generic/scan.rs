@@ -99,8 +99,9 @@ fn options(args: Args<'_>) -> Result<(Filter<'_>, u64), CommandError> {
     Ok((filter, count))
 }
 
-/// A cursor as C's `strtoul` reads it, but without spaces before it: an optional sign and digits, or nothing for 0.
+/// A cursor as C's `strtoul` reads it, up to the first NUL, but without spaces before it: an optional sign and digits, or nothing for 0.
 pub(in crate::command) fn cursor_arg(bytes: &[u8]) -> Option<u64> {
+    let bytes = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
     let (negative, digits) = match bytes {
         [] => return Some(0),
         [b'-', digits @ ..] => (true, digits),
@@ -122,9 +123,16 @@ pub(in crate::command) fn cursor_arg(bytes: &[u8]) -> Option<u64> {
 
 #[test]
 fn cursors_are_read_as_redis_reads_them() {
-    for (text, cursor) in
-        [("0", 0), ("", 0), ("007", 7), ("+3", 3), ("-1", u64::MAX), ("18446744073709551615", u64::MAX)]
-    {
+    for (text, cursor) in [
+        ("0", 0),
+        ("", 0),
+        ("\0\r\n", 0),
+        ("7\0x", 7),
+        ("007", 7),
+        ("+3", 3),
+        ("-1", u64::MAX),
+        ("18446744073709551615", u64::MAX),
+    ] {
         assert_eq!(cursor_arg(text.as_bytes()), Some(cursor), "{text:?}");
     }
     for text in [" 1", "1 ", "a", "-", "1a", "18446744073709551616"] {

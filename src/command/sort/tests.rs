@@ -74,7 +74,11 @@ fn numbers_are_those_of_strtod() {
          LSET l -1 "7\x00x" => OK
          LSET l -1 '1 ' => OK
          SORT l STORE d => ERR One or more scores can't be converted into double
-         SORT l BY nosort LIMIT 1 1 => -2"#,
+         SORT l BY nosort LIMIT 1 1 => -2
+         RPUSH hex 0x1F -0x.8p3 3 => 3
+         SORT hex => -0x.8p3 3 0x1F
+         RPUSH hex 0x => 4
+         SORT hex => ERR One or more scores can't be converted into double"#,
     );
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::log::{Kind, scan_batches};
-use crate::persist::{Medium, Region};
+use crate::persist::{Hook, Medium, Region};
 use crate::pool::SyncMark;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,7 +27,12 @@ fn image(store: &Store) -> Vec<u8> {
 
 /// What a server finds that opens an image under a boot of the system.
 fn reopened(image: &[u8], boot: u8) -> Store {
-    let options = options(boot, 1 << 20, 4096);
+    reopened_under(image, boot, 4096, None)
+}
+
+fn reopened_under(image: &[u8], boot: u8, segment_bytes: u64, hook: Option<Arc<dyn Hook>>) -> Store {
+    let mut options = options(boot, 1 << 20, segment_bytes);
+    options.pool.region.hook = hook;
     let region = Region::from_image(image, &options.pool.region).expect("memory");
     let pool = Pool::from_region(region, Path::new("image")).expect("a pool");
     Store::recover(pool, &options, Clock::manual(NOW), &Progress::default()).expect("it opens")
@@ -122,4 +127,82 @@ fn a_power_cut_takes_back_what_was_not_synced_and_the_end_of_a_process_nothing()
     drop((worker, cut));
     assert_eq!(reopened(&left, 2).len(0), 60);
     assert_eq!(reopened(&left, 3).len(0), 35);
+}
+
+/// Keeps what the region holds whenever it is synced.
+#[derive(Default)]
+struct Images(std::sync::Mutex<Vec<Vec<u8>>>);
+
+impl Hook for Images {
+    fn sync(
+        &self,
+        call: pmem_emulation::Call<'_>,
+        apply: &mut dyn FnMut() -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        self.0.lock().expect("no panic").push(call.mapping.bytes().to_vec());
+        apply()
+    }
+}
+
+/// A mark that was not complete stays so, whatever an opening that is cut short in turn has tidied up: the segment that lacked a batch is freed by it,
+/// which must not look as though the mark's sync had been over.
+#[test]
+fn a_mark_that_recovery_could_not_go_by_never_counts_later() {
+    let store = open(&options(1, 1 << 20, 4096));
+    let (mut first, mut second) = (store.worker(), store.worker());
+    set(&store, &mut first, b"a", b"synced", None);
+    store.sync().expect("memory can be synced");
+    set(&store, &mut first, b"a", b"later", None);
+    // A segment of its own, opened behind the first sync.
+    set(&store, &mut second, b"b", b"later", None);
+    store.sync().expect("memory can be synced");
+    let mark = store.pool.sync_marks().swap_remove(0);
+    let newest = mark.logs.iter().map(|log| log.id).max().expect("two are open");
+    let at = store.pool.segment_offset(newest) as usize;
+    let mut left = image(&store);
+    drop((first, second, store));
+    // The power went before that batch reached the disk.
+    left[at + 64..at + 4096].fill(0);
+    let images = Arc::new(Images::default());
+    let found = reopened_under(&left, 2, 4096, Some(Arc::clone(&images) as Arc<dyn Hook>));
+    let contents = |store: &Store| (get(store, b"a"), get(store, b"b"));
+    let expected = (Some(b"synced".to_vec()), None);
+    assert_eq!(contents(&found), expected);
+    drop(found);
+    let images = std::mem::take(&mut *images.0.lock().expect("no panic"));
+    assert!(images.len() >= 3, "marks forgotten, tidied up, the opening recorded");
+    for (number, image) in images.iter().enumerate() {
+        assert_eq!(contents(&reopened(image, 3)), expected, "cut before sync {number} of the opening");
+    }
+}
+
+/// A segment was opened and written to, and of that the power cut has left a batch, but not the header: in its next life the batch must not count.
+#[test]
+fn what_a_lost_life_has_left_in_a_segment_never_comes_back() {
+    const SEGMENT: u64 = 16384;
+    let store = open(&options(1, 1 << 20, SEGMENT));
+    store.sync().expect("memory can be synced");
+    let before = image(&store);
+    let mut worker = store.worker();
+    for (name, value) in [(b"a", 3900), (b"b", 3900), (b"c", 200)] {
+        set(&store, &mut worker, name, &vec![7; value], None);
+    }
+    let after = image(&store);
+    let written = (0..after.len()).step_by(4096).filter(|&at| before[at..at + 4096] != after[at..at + 4096]);
+    let segment = store
+        .pool
+        .segment_offset(written.map(|at| at as u64).find_map(|at| store.pool.segment_of(at)).expect("a segment"))
+        as usize;
+    drop((worker, store));
+    let mut left = after;
+    left[segment..segment + 4096].copy_from_slice(&before[segment..segment + 4096]);
+    let found = reopened_under(&left, 2, SEGMENT, None);
+    assert_eq!(found.len(0), 0);
+    // The same length in the same place, so that what follows would be the lost life's own next batch.
+    let mut worker = found.worker();
+    set(&found, &mut worker, b"x", &[8; 3900], None);
+    let left = image(&found);
+    drop((worker, found));
+    let again = reopened_under(&left, 2, SEGMENT, None);
+    assert_eq!((again.len(0), get(&again, b"b")), (1, None));
 }
