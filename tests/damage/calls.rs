@@ -68,7 +68,7 @@ fn a_pool_whose_making_fails_anywhere_is_not_there_or_whole() {
             match made.map(drop) {
                 Ok(()) => assert!(calls.failed().is_none(), "{what}: it went unnoticed"),
                 Err(error) => {
-                    assert!(is_of_the_system(&error, &calls), "{what}: {error}");
+                    assert!(is_of_the_system(&error, calls), "{what}: {error}");
                     assert!(calls.failed().is_some(), "{what}: {error}");
                 }
             }
@@ -117,7 +117,7 @@ fn a_pool_whose_opening_fails_anywhere_is_as_it_was() {
                 }
                 // By then recovery is over, and the opening is being recorded.
                 Err(error) if calls.failed() == Some("sync") => {
-                    assert!(is_of_the_system(&error, &calls), "{what}: {error}");
+                    assert!(is_of_the_system(&error, calls), "{what}: {error}");
                     let again = Store::open(&options_in(at, None), Clock::manual(NOW_MS), &Progress::default());
                     let again = again.unwrap_or_else(|error| panic!("{what}: afterwards: {error}"));
                     assert_eq!(contents(&again), expected, "{what}");
@@ -125,7 +125,7 @@ fn a_pool_whose_opening_fails_anywhere_is_as_it_was() {
                     std::fs::write(at.join("pool"), &before).expect("room");
                 }
                 Err(error) => {
-                    assert!(is_of_the_system(&error, &calls), "{what}: {error}");
+                    assert!(is_of_the_system(&error, calls), "{what}: {error}");
                     assert!(std::fs::read(at.join("pool")).expect("there") == before, "{what}: it was written to");
                 }
             }
