@@ -1,7 +1,7 @@
 //! System calls that fail, each in its turn: making a pool, opening one, syncing one, salvaging one. Nothing panics, nothing that exists is changed, nothing is left
 //! behind, and with the failure gone everything is as if it had never been.
 
-use crate::image::{NOW_MS, contents, options};
+use crate::image::{NOW_MS, contents, nobody_starts, options, output};
 use crossbeam_epoch::pin;
 use fencepost::base::{Clock, LogAddr};
 use fencepost::log::Record;
@@ -59,6 +59,7 @@ fn directories() -> [tempfile::TempDir; 2] {
 
 #[test]
 fn a_pool_whose_making_fails_anywhere_is_not_there_or_whole() {
+    let _quiet = nobody_starts();
     let mut failed = BTreeSet::new();
     for directory in directories() {
         let at = directory.path();
@@ -99,6 +100,7 @@ fn is_of_the_system(error: &OpenError, calls: &FailingCalls) -> bool {
 
 #[test]
 fn a_pool_whose_opening_fails_anywhere_is_as_it_was() {
+    let _quiet = nobody_starts();
     let mut failed = BTreeSet::new();
     for directory in directories() {
         let at = directory.path();
@@ -151,6 +153,7 @@ fn write(store: &Store, name: &str, value: &[u8]) -> Result<(), StoreError> {
 /// The pool goes on as it was, and grows when it can again. What was written before and after is there.
 #[test]
 fn a_growth_that_fails_anywhere_changes_nothing() {
+    let _quiet = nobody_starts();
     let mut failed = BTreeSet::new();
     for directory in directories() {
         let at = directory.path();
@@ -202,6 +205,7 @@ fn a_growth_that_fails_anywhere_changes_nothing() {
 
 #[test]
 fn a_sync_that_fails_is_said() {
+    let _quiet = nobody_starts();
     let directory = &directories()[0];
     let calls = FailingCalls::new(u64::MAX, false, 5);
     let made = Store::open(&options_in(directory.path(), Some(&calls)), Clock::manual(NOW_MS), &Progress::default());
@@ -254,6 +258,7 @@ fn a_segment_that_is_not_to_be_had_fails_the_write_and_nothing_else() {
 
 #[test]
 fn files_that_are_no_pool_of_ours_are_refused_and_left_alone() {
+    let _quiet = nobody_starts();
     let directory = &directories()[0];
     let path = directory.path().join("pool");
     let (image, _, _) = crate::image::busy_image(true);
@@ -289,6 +294,7 @@ fn files_that_are_no_pool_of_ours_are_refused_and_left_alone() {
 
 #[test]
 fn a_file_put_in_the_pools_place_while_it_is_open_does_not_get_its_writes() {
+    let _quiet = nobody_starts();
     let directory = &directories()[0];
     let at = directory.path();
     let store = Store::open(&options_in(at, None), Clock::manual(NOW_MS), &Progress::default()).expect("made");
@@ -338,6 +344,6 @@ fn recovery_does_with_the_threads_that_it_gets() {
     }
     let program = std::env::current_exe().expect("this binary");
     let arguments = ["--exact", "calls::recovery_does_with_the_threads_that_it_gets", "--nocapture"];
-    let output = Command::new(program).args(arguments).env(FEW_THREADS, "1").output().expect("it runs");
+    let output = output(Command::new(program).args(arguments).env(FEW_THREADS, "1"));
     assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("scanned with"), "{output:?}");
 }

@@ -9,6 +9,8 @@ use fencepost::recovery::tools::{Check, check_pool};
 use fencepost::store::{Key, OpenError, Store, StoreOptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Where segment 0 of these pools starts: superblock copies and sync marks lie before.
 pub const DATA_AT: u64 = 16384;
@@ -28,6 +30,28 @@ pub fn options() -> StoreOptions {
         region: RegionOptions::default(),
     };
     StoreOptions { pool, databases: 2, recovery_threads: 1, salvage: false }
+}
+
+/// A process that is being started has this one's open files, and with them the locks on pools, until it has become its own program. Who opens a pool again that
+/// was dropped a moment ago must not meet that.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// Until this is dropped no test of this process starts another one.
+pub fn nobody_starts() -> RwLockReadGuard<'static, ()> {
+    STARTING.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// To be held while a process is started, and no longer.
+pub fn starting() -> RwLockWriteGuard<'static, ()> {
+    STARTING.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a program to its end.
+pub fn output(command: &mut Command) -> Output {
+    let one_at_a_time = starting();
+    let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    drop(one_at_a_time);
+    started.and_then(|child| child.wait_with_output()).expect("it runs")
 }
 
 /// Everything in database 0.

@@ -7,7 +7,7 @@
 //! region.
 #![expect(unsafe_code, reason = "userfaultfd, and a mapping beyond the end of its file")]
 
-use crate::image::{DATA_AT, NOW_MS, busy_image, contents, options};
+use crate::image::{DATA_AT, NOW_MS, busy_image, contents, nobody_starts, options, output, starting};
 use fencepost::base::{Clock, SegmentId};
 use fencepost::persist::{Region, RegionOptions};
 use fencepost::pool::{Pool, PoolOptions};
@@ -99,6 +99,7 @@ fn segment_start(number: u64) -> u64 {
 
 #[test]
 fn poison_in_the_log_is_named_and_everything_else_is_salvaged() {
+    let _quiet = nobody_starts();
     let directory = memory_directory();
     let path = pool_file(directory.path());
     let (_, expected, past) = busy_image(true);
@@ -122,6 +123,7 @@ fn poison_in_the_log_is_named_and_everything_else_is_salvaged() {
 
 #[test]
 fn a_server_does_not_start_on_poison_even_to_salvage_and_writes_nothing() {
+    let _quiet = nobody_starts();
     let directory = memory_directory();
     let path = pool_file(directory.path());
     let before = std::fs::read(&path).expect("there");
@@ -143,6 +145,7 @@ fn a_server_does_not_start_on_poison_even_to_salvage_and_writes_nothing() {
 
 #[test]
 fn check_reads_pages_that_nothing_uses_too() {
+    let _quiet = nobody_starts();
     let directory = memory_directory();
     let path = pool_file(directory.path());
     for at in [PAGE, segment_start(39)] {
@@ -180,7 +183,7 @@ fn what_is_left_of_a_file_that_was_cut_short_is_salvaged() {
 fn child(test: &str, case: &str) -> Output {
     let program = std::env::current_exe().expect("this binary");
     let arguments = ["--exact", test, "--nocapture", "--test-threads", "1"];
-    Command::new(program).args(arguments).env("FENCEPOST_POISON_CASE", case).output().expect("it runs")
+    output(Command::new(program).args(arguments).env("FENCEPOST_POISON_CASE", case))
 }
 
 fn case() -> Option<String> {
@@ -254,7 +257,10 @@ fn a_sigbus_elsewhere_is_none_of_ours() {
 fn a_server_whose_pool_file_is_cut_short_stops_and_says_why() {
     let program = Program::Fencepost(env!("CARGO_BIN_EXE_fencepost").into());
     let mut server = Server::new(program, &Storage::Memory, &["--pool-size", "8mb"]);
-    server.run();
+    {
+        let _one_at_a_time = starting();
+        server.run();
+    }
     let mut client = server.client();
     assert_eq!(client.must(&["SET", "key", "value"]), Frame::ok());
     File::options().write(true).open(server.pool_path()).expect("opens").set_len(8192).expect("cut");
@@ -264,7 +270,10 @@ fn a_server_whose_pool_file_is_cut_short_stops_and_says_why() {
     assert!(server.log().contains("cannot read the pool at byte 0x"), "{}", server.log());
     assert!(server.log().contains("pool salvage"), "{}", server.log());
     // Started again it refuses, with what to do.
-    server.spawn();
+    {
+        let _one_at_a_time = starting();
+        server.spawn();
+    }
     assert_eq!(server.wait_stopped().code(), Some(1));
     assert!(server.log().contains("was cut short"), "{}", server.log());
 }

@@ -1,7 +1,7 @@
 //! Bytes that change in the pool while it is being served: nothing panics or hangs, nothing that makes no sense is served, and what is not noticed is only what
 //! `docs/durability.md` says is not.
 
-use crate::image::{DATA_AT, NOW_MS, options};
+use crate::image::{DATA_AT, NOW_MS, options, starting};
 use crossbeam_epoch::pin;
 use fencepost::base::Clock;
 use fencepost::log::{Kind, Record};
@@ -135,7 +135,9 @@ fn a_damaged_key_can_be_set_anew_and_the_others_are_served() {
 #[test]
 fn a_client_gets_an_error_for_a_damaged_key_and_the_server_goes_on() {
     let program = Program::Fencepost(env!("CARGO_BIN_EXE_fencepost").into());
+    let one_at_a_time = starting();
     let server = Server::start(program, &Storage::Memory, &["--pool-size", "8mb"]);
+    drop(one_at_a_time);
     let mut client = server.client();
     for name in ["a-key-to-be-damaged", "another"] {
         assert_eq!(client.must(&["SET", name, "value"]), Frame::ok());

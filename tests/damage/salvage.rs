@@ -1,6 +1,6 @@
 //! `pool salvage`: what is intact is in the new pool, nothing else is, and what is lost is said.
 
-use crate::image::{Contents, DATA_AT, NOW_MS, Past, busy_image, contents, options, pool_of};
+use crate::image::{Contents, DATA_AT, NOW_MS, Past, busy_image, contents, nobody_starts, options, output, pool_of};
 use fencepost::base::{Clock, LogAddr};
 use fencepost::log::Record;
 use fencepost::persist::{Region, RegionOptions};
@@ -122,6 +122,7 @@ fn a_superblock_is_put_together_from_two_damaged_copies() {
 
 #[test]
 fn files_are_never_overwritten_nor_left_behind() {
+    let _quiet = nobody_starts();
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name: &str| directory.path().join(name);
     let (image, expected, _) = busy_image(true);
@@ -161,8 +162,7 @@ fn the_command_line_says_what_is_lost_by_text_and_status() {
     let path = |name: &str| directory.path().join(name);
     let run = |from: &str, to: &str| {
         let program = env!("CARGO_BIN_EXE_fencepost");
-        let run = Command::new(program).args(["pool", "salvage", from, to]).current_dir(directory.path()).output();
-        let run = run.expect("it runs");
+        let run = output(Command::new(program).args(["pool", "salvage", from, to]).current_dir(directory.path()));
         (run.status.code(), String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr))
     };
     let (image, expected, _) = busy_image(true);
