@@ -146,8 +146,8 @@ impl Writer {
             }
             room -= bytes;
         }
-        pool.make_room_in_mark();
         while self.spare.iter().filter(may_use).count() < fresh {
+            pool.make_room_in_mark();
             self.spare.push(pool.open_segment(urgency)?);
         }
         Ok(())

@@ -112,10 +112,10 @@ impl Pool {
             let Ok(raw) = self.raw_header(id) else { continue };
             match (raw, self.header_at(&cut, id, raw)) {
                 (SegmentHeader::Free { incarnation }, _) => {
-                    self.rewrite_header(id, incarnation + 2, 0);
+                    self.rewrite_header(id, incarnation.wrapping_add(2), 0);
                 }
                 (_, SegmentHeader::BehindCut { incarnation }) => {
-                    self.rewrite_header(id, incarnation + 1, 0);
+                    self.rewrite_header(id, incarnation.wrapping_add(1), 0);
                     freed.push(id);
                 }
                 (SegmentHeader::Sealed { end: now, .. }, SegmentHeader::Sealed { end, .. }) if now == end => {}

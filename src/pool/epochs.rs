@@ -22,7 +22,7 @@ use super::format::SUPERBLOCK_BYTES;
 use super::segments::Phase;
 use super::sync_mark::{self, LogEnd, SyncMark};
 use crate::base::mutant::{self, Mutant};
-use crate::base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::base::sync::atomic::{AtomicU64, Ordering};
 use crate::base::sync::{Mutex, MutexGuard, PoisonError};
 use crate::base::{Clock, SegmentId};
 use crate::persist::{Medium, Region};
@@ -48,8 +48,8 @@ pub(super) struct Epochs {
     appenders: Mutex<Vec<Weak<Appender>>>,
     /// Segments that the next mark speaks of. Held while one is opened.
     listed: Mutex<Vec<SegmentId>>,
-    /// Set when the next mark has only half of its room left.
-    crowded: AtomicBool,
+    /// How many that are.
+    listed_count: AtomicU64,
     /// Held by who syncs.
     syncing: Mutex<()>,
     /// What the time of a cut is read from.
@@ -77,7 +77,7 @@ impl Epochs {
             failed: OnceLock::new(),
             appenders: Mutex::default(),
             listed: Mutex::default(),
-            crowded: AtomicBool::new(false),
+            listed_count: AtomicU64::new(0),
             syncing: Mutex::default(),
             clock: OnceLock::new(),
             on_sync: OnceLock::new(),
@@ -89,20 +89,26 @@ impl Epochs {
         self.failed.get().cloned().map(SyncFailed)
     }
 
-    /// The epoch of what is written now, which is dirty with it.
-    fn touch(&self) -> u64 {
+    /// Something was written that is no part of a batch. With `listed` held, so that no cut falls between its writing and this: the epoch that it
+    /// gives back has not been synced.
+    fn touch(&self, _no_cut_now: &MutexGuard<'_, Vec<SegmentId>>) -> u64 {
         let current = self.current.load(Ordering::Relaxed);
         self.dirty.fetch_max(current, Ordering::Release);
         current
     }
 
+    /// Whether the next mark has less than so many quarters of its room left.
+    fn has_left_less_than(&self, quarters: u64) -> bool {
+        // Relaxed: the bounds leave room for what other threads open at this moment.
+        self.listed_count.load(Ordering::Relaxed) > self.most_logs as u64 / 4 * (4 - quarters)
+    }
+
     /// Segment `id` is being opened: `open` does it, and is told in which epoch.
     pub(super) fn opening(&self, id: SegmentId, open: impl FnOnce(u64)) {
         let mut listed = lock(&self.listed);
-        open(self.touch());
+        open(self.touch(&listed));
         listed.push(id);
-        // Relaxed: only a hint.
-        self.crowded.store(listed.len() > self.most_logs / 2, Ordering::Relaxed);
+        self.listed_count.store(listed.len() as u64, Ordering::Relaxed);
     }
 }
 
@@ -149,10 +155,16 @@ impl Pool {
     #[inline]
     pub fn make_room_in_mark(&self) {
         if let Some(epochs) = &self.epochs
-            && epochs.crowded.load(Ordering::Relaxed)
+            && epochs.has_left_less_than(2)
         {
             let _a_failure_is_told_of_elsewhere = self.sync();
         }
+    }
+
+    /// Whether so many segments are open that a mark could not speak of more: then no other one is to be opened. That takes writers by the hundred, or an
+    /// atom as long, in a pool of tiny segments.
+    pub(super) fn is_mark_full(&self) -> bool {
+        self.epochs.as_ref().is_some_and(|epochs| epochs.has_left_less_than(1))
     }
 
     /// The last epoch in which something was written: what anybody can have read or written is of it or before. 0 where no sync is needed.
@@ -180,18 +192,17 @@ impl Pool {
         }
     }
 
-    /// Makes everything durable that was written before the call, and says up to which epoch that is. Where a fence is enough there is nothing to do. Several
-    /// callers share a sync.
+    /// Makes everything durable that was written before the call. Where a fence is enough there is nothing to do. Several callers share a sync.
     ///
     /// Cost: one page written and one `fdatasync`, if there is something to sync.
     ///
     /// # Errors
     /// The file could not be synced, now or once before. It is not tried again.
-    pub fn sync(&self) -> Result<u64, SyncFailed> {
-        let Some(epochs) = &self.epochs else { return Ok(0) };
+    pub fn sync(&self) -> Result<(), SyncFailed> {
+        let Some(epochs) = &self.epochs else { return Ok(()) };
         let wanted = epochs.dirty.load(Ordering::Acquire);
         if epochs.synced.load(Ordering::Acquire) >= wanted {
-            return epochs.failure().map_or(Ok(wanted), Err);
+            return epochs.failure().map_or(Ok(()), Err);
         }
         let _one = lock(&epochs.syncing);
         if let Some(failed) = epochs.failure() {
@@ -205,7 +216,7 @@ impl Pool {
             }
             done?;
         }
-        Ok(epochs.synced.load(Ordering::Acquire))
+        Ok(())
     }
 
     /// Ends the epoch and syncs it. With `syncing` held.
@@ -226,7 +237,7 @@ impl Pool {
         epochs.synced.store(mark.epoch, Ordering::Release);
         let mut listed = lock(&epochs.listed);
         listed.retain(|id| !sealed.contains(id));
-        epochs.crowded.store(listed.len() > epochs.most_logs / 2, Ordering::Relaxed);
+        epochs.listed_count.store(listed.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -270,7 +281,7 @@ impl Pool {
     /// Something was written that is no part of a log: the next sync covers it.
     pub(super) fn touch(&self) {
         if let Some(epochs) = &self.epochs {
-            epochs.touch();
+            epochs.touch(&lock(&epochs.listed));
         }
     }
 

@@ -347,7 +347,8 @@ pub fn epoch_words(uuid: &[u8; 16], segment: SegmentId, incarnation: u32, epoch:
 /// The sync epoch that two words say; `None` when they are of no epoch of this life.
 pub fn decode_epoch_words(uuid: &[u8; 16], segment: SegmentId, incarnation: u32, words: [u64; 2]) -> Option<u64> {
     let epoch = u64::from(words[0] as u32) | u64::from(words[1] as u32) << 32;
-    (epoch_words(uuid, segment, incarnation, epoch) == words).then_some(epoch)
+    // Counted up from 0: no pool gets to where its highest bit is set.
+    (epoch_words(uuid, segment, incarnation, epoch) == words && epoch >> 63 == 0).then_some(epoch)
 }
 
 /// Whether a segment of this incarnation holds records.

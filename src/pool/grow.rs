@@ -119,7 +119,7 @@ impl Pool {
         write_free_headers(&self.region, grown, former..grown.segment_count);
         self.region.fence();
         self.touch();
-        self.sync().map(|_| ()).map_err(PoolError::NotSynced)
+        self.sync().map_err(PoolError::NotSynced)
     }
 
     fn record_growth(&self, grown: &Superblock) {

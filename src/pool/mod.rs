@@ -1,7 +1,7 @@
 //! One mapped region cut into segments: superblock pair, segment states, and which segments are free.
 //!
-//! Durable here are only the superblock copies and the two words in each segment's header ([`mod@format`]). How much of a
-//! segment is live is DRAM state that recovery rebuilds.
+//! Durable here are only the superblock copies, the words in each segment's header ([`mod@format`]), and on a file the sync marks, which say what a power
+//! cut leaves (`epochs.rs`, `cut.rs`, `sync_mark.rs`). How much of a segment is live is DRAM state that recovery rebuilds.
 //!
 //! Both superblock copies say the same while the pool is at rest: an update writes one copy, fences, and then the other. So
 //! whichever copy is damaged later, the other one is current, and a torn update leaves the former state whole.

@@ -296,7 +296,7 @@ impl Pool {
     /// # Errors
     /// [`PoolFull`] when no segment is left for this urgency.
     pub fn open_segment(&self, urgency: Urgency) -> Result<OpenSegment, PoolFull> {
-        let taken = self.segments.take_free(urgency);
+        let taken = if self.is_mark_full() { Err(PoolFull) } else { self.segments.take_free(urgency) };
         if self.is_low()
             && let Some(thread) = self.segments.alarm.get()
         {

@@ -177,9 +177,10 @@ impl Pool {
         });
     }
 
-    /// Whether the last user of the pool ran under another boot of the operating system than this one.
+    /// Whether the last user of the pool ran under another boot of the operating system than this one. Where the system does not tell it may have.
     pub fn boot_changed(&self) -> bool {
-        self.lock_superblock().boot_id != self.region.boot_id()
+        let now = self.region.boot_id();
+        now == [0; 16] || self.lock_superblock().boot_id != now
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the store tells about itself, for INFO and the log.
 
-use super::{Db, Fsync, Store};
+use super::{Db, Store};
 use crate::persist::{Medium, MemoryHealth};
 use crate::pool::{FlowTotals, Phase, SegmentUse};
 use crate::recovery::RecoveryReport;
@@ -165,7 +165,7 @@ impl Store {
         let indexes = self.table.load(&guard).iter().filter_map(|keyspace| keyspace.index());
         StoreInfo {
             medium: medium.name(),
-            power_loss_safe: medium.survives_power_loss() || self.pool.needs_sync() && self.fsync() == Fsync::Always,
+            power_loss_safe: medium.survives_power_loss() || self.is_synced_before_replies(),
             process_kill_safe: medium.survives_process_kill(),
             granularity: region.granularity().name(),
             flush_instruction: region.flush_instruction(),

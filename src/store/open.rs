@@ -300,6 +300,6 @@ impl Store {
             self.pool.region().fence();
         }
         self.pool.record_close(self.clock.now_ms());
-        self.pool.sync().map(|_| ())
+        self.pool.sync()
     }
 }

@@ -133,6 +133,11 @@ impl Store {
         }
     }
 
+    /// Whether what is answered is on the disk by then.
+    pub(super) fn is_synced_before_replies(&self) -> bool {
+        self.pool.needs_sync() && self.fsync() == Fsync::Always && !self.has_failed_to_sync()
+    }
+
     fn has_unsynced(&self) -> bool {
         self.pool.synced_epoch() < self.pool.written_epoch()
     }
@@ -221,6 +226,6 @@ impl Store {
             self.last_sync_ms.fetch_max(started_ms, Ordering::Relaxed);
             self.syncing.covered_ms.fetch_max(started.as_millis() as u64, Ordering::Relaxed);
         }
-        synced.map(|_| ())
+        synced
     }
 }

@@ -225,20 +225,13 @@ impl Suite {
     fn without_map_sync_writes_are_lost_and_with_it_they_are_not(&mut self) {
         let safe = "pool_power_loss_safe:yes";
         let (mut clients, image) = self.load_and_cut(Module::Nvdimm, CONTROL_SIZE, "pool_medium:dax", safe);
-        let mut guest = self.switch_on(&image, Module::Nvdimm, CONTROL_SIZE);
-        let took = guest.wait_ready();
-        took.unwrap_or_else(|error| panic!("{error}\n{}", guest.console()));
-        self.note("with MAP_SYNC", clients.compare(guest.address()), &guest);
-        println!("with MAP_SYNC: read and compared");
-        drop((guest, image));
+        self.nothing_is_lost("with MAP_SYNC", Module::Nvdimm, CONTROL_SIZE, &mut clients, &image);
+        drop(image);
 
         let (mut clients, image) = self.load_and_cut(Module::Virtio, SYNCED_SIZE, "pool_medium:file", safe);
-        let mut guest = self.switch_on(&image, Module::Virtio, SYNCED_SIZE);
-        let took = guest.wait_ready();
-        took.unwrap_or_else(|error| panic!("{error}\n{}", guest.console()));
-        self.note("with --fsync always", clients.compare(guest.address()), &guest);
-        println!("without MAP_SYNC, with --fsync always: read and compared");
-        drop((guest, image));
+        let how = "without MAP_SYNC, with --fsync always";
+        self.nothing_is_lost(how, Module::Virtio, SYNCED_SIZE, &mut clients, &image);
+        drop(image);
 
         let not_safe = "pool_power_loss_safe:no";
         let (mut clients, image) = self.load_and_cut(Module::Virtio, CONTROL_SIZE, "pool_medium:file", not_safe);
@@ -252,6 +245,15 @@ impl Suite {
             println!("without MAP_SYNC: {}", said(&guest, "fencepost: ", "guest"));
             expect(&guest.console(), "is damaged in");
         }
+    }
+
+    /// After the cut everything is there.
+    fn nothing_is_lost(&mut self, how: &str, module: Module, settings: &[&str], clients: &mut Clients, image: &Image) {
+        let mut guest = self.switch_on(image, module, settings);
+        let took = guest.wait_ready();
+        took.unwrap_or_else(|error| panic!("{error}\n{}", guest.console()));
+        self.note(how, clients.compare(guest.address()), &guest);
+        println!("{how}: read and compared");
     }
 
     /// A server on a new pool with large segments is loaded, which has to say this of itself, and cut off.

@@ -206,3 +206,15 @@ fn what_a_lost_life_has_left_in_a_segment_never_comes_back() {
     let again = reopened_under(&left, 2, SEGMENT, None);
     assert_eq!((again.len(0), get(&again, b"b")), (1, None));
 }
+
+/// More segments are wanted than a mark has room for: they are not to be had, and nothing panics.
+#[test]
+fn no_more_segments_are_open_than_a_mark_can_speak_of() {
+    let store = open(&options(1, 4 << 20, 4096));
+    let most = (4096 - 32) / 12;
+    assert!(store.pool.segment_count() > 2 * most);
+    let opened = (0..).take_while(|_| store.pool.open_segment(crate::pool::Urgency::Cleans).is_ok()).count() as u32;
+    assert!(opened > most / 2 && opened < most, "{opened}");
+    store.sync().expect("memory can be synced");
+    assert_eq!(store.pool.sync_marks()[0].logs.len() as u32, opened);
+}
