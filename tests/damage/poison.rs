@@ -158,6 +158,7 @@ fn check_reads_pages_that_nothing_uses_too() {
 
 #[test]
 fn what_is_left_of_a_file_that_was_cut_short_is_salvaged() {
+    let _quiet = nobody_starts();
     let directory = memory_directory();
     let path = pool_file(directory.path());
     let (image, expected, past) = busy_image(true);
