@@ -353,6 +353,36 @@ fn opening_a_file_takes_no_memory_from_other_threads() {
     });
 }
 
+/// Bytes of pages that this thread has made dirty.
+fn dirtied_bytes() -> u64 {
+    let io = fs::read_to_string("/proc/thread-self/io").unwrap();
+    io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap().parse().unwrap()
+}
+
+/// The page cache writes what was stored to page by page. With huge pages, as they were once asked for, each line took 2 MiB to the disk.
+#[test]
+fn a_sync_of_a_file_takes_no_more_than_pages_to_the_disk() {
+    const STEP: u64 = 2 << 20;
+    const LINES: u64 = 16;
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = dir.path().join("pool");
+    let region = Region::create(&path, LINES * STEP, &options()).unwrap();
+    region.publish_file().unwrap();
+    drop(region);
+    for round in 0..2 {
+        let region = Region::open(&path, &options()).unwrap();
+        let before = dirtied_bytes();
+        for line in 0..LINES {
+            // In the first round the blocks have never been written, in the second they are in the page cache.
+            region.read_ahead(line * STEP, STEP);
+            region.copy(line * STEP + 4096 * line, &[7; 64]);
+            region.sync().unwrap();
+        }
+        let dirtied = dirtied_bytes() - before;
+        assert!(dirtied <= LINES * (64 << 10), "round {round}: {LINES} lines took {dirtied} bytes to the disk");
+    }
+}
+
 /// What was there stays where it was, what comes is zeros and usable, and the file is as long as the region says.
 #[test]
 fn a_region_grows_in_its_place() {

@@ -47,7 +47,9 @@ fn is_there(pool: &Pool, log: &LogEnd) -> bool {
     if incarnation > log.incarnation {
         return true;
     }
-    let Ok(segment) = pool.region().read(pool.segment_offset(log.id), pool.segment_bytes()) else { return false };
+    let start = pool.segment_offset(log.id);
+    pool.region().read_ahead(start, log.end);
+    let Ok(segment) = pool.region().read(start, pool.segment_bytes()) else { return false };
     let segment = &segment[..log.end as usize];
     let seed = segment_seed(pool.uuid(), log.id, log.incarnation);
     let mut at = SEGMENT_HEADER_BYTES as usize;

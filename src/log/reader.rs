@@ -121,6 +121,7 @@ fn scan_as_read<'p>(
     if sealed_end.is_some_and(|end| end < SEGMENT_HEADER_BYTES || end > pool.segment_bytes()) {
         return damaged(SegmentFault::Header);
     }
+    pool.region().read_ahead(start, sealed_end.unwrap_or(pool.segment_bytes()));
     let bytes = match pool.region().read(start, pool.segment_bytes()) {
         Ok(bytes) => bytes,
         Err(fault) => return damaged(SegmentFault::Media(fault)),

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::base::sync::{Mutex, PoisonError};
 use pmem_emulation::MediaError;
 
+use super::medium::Medium;
 use super::poison::Watch;
 
 /// The boundary that mappings start on, that of a huge page.
@@ -34,12 +35,21 @@ pub(super) struct Mapping {
     /// Taken by who grows it.
     growing: Mutex<()>,
     from_heap: bool,
-    /// How it is mapped: protection and flags, for what comes to it later.
-    kind: (i32, i32),
+    /// How it is mapped, for what comes to it later.
+    kind: Kind,
     /// Set for files: what becomes of a SIGBUS in them. Ends before the mapping does.
     watch: Option<Watch>,
     /// Where the file ended that was mapped for looking at though it had been cut short; behind it are zeros of our own.
     cut_at: Option<usize>,
+}
+
+/// How memory is mapped, in the words of mmap and madvise.
+#[derive(Clone, Copy, Default)]
+struct Kind {
+    protection: i32,
+    flags: i32,
+    /// What its pages should be like: as large as can be, or (on a disk) small.
+    advice: i32,
 }
 
 // SAFETY: the mapping is memory, owned by the value and tied to no thread.
@@ -68,10 +78,10 @@ impl Mapping {
         if most < ALIGN_BYTES || cfg!(miri) { Self::of_heap(len, most) } else { system::anonymous(len, most) }
     }
 
-    /// The first `len` bytes of `file`, shared, with room to grow to `reserve` bytes, or less where the system grants less. With `sync` the
+    /// The first `len` bytes of `file`, shared, with room to grow to `reserve` bytes, or less where the system grants less. On `Dax` the
     /// kernel must promise MAP_SYNC, or refuse. A SIGBUS in it is handled as in a scan until [`serve`](Self::serve) is called.
-    pub(super) fn of_file(file: &File, len: usize, reserve: usize, writable: bool, sync: bool) -> io::Result<Self> {
-        system::of_file(file, len, len.max(reserve), writable, sync)
+    pub(super) fn of_file(file: &File, len: usize, reserve: usize, writable: bool, on: Medium) -> io::Result<Self> {
+        system::of_file(file, len, len.max(reserve), writable, on)
     }
 
     /// As [`of_file`](Self::of_file), with MAP_SYNC, of a character device of `len` bytes that wants its mappings to start and end at multiples of
@@ -131,6 +141,13 @@ impl Mapping {
     }
 
     /// Writes the dirty pages of `at..at + len`, a range inside a mapped file, to its medium and waits for them and for the file's length.
+    /// Has `at..at + len`, a range inside, brought from the disk before it is read, where the kernel would bring page by page.
+    pub(super) fn read_ahead(&self, at: usize, len: usize) {
+        if !self.from_heap {
+            system::read_ahead(self, at, len);
+        }
+    }
+
     pub(super) fn sync(&self, at: usize, len: usize) -> io::Result<()> {
         if self.from_heap { Ok(()) } else { system::sync(self, at, len) }
     }
@@ -150,7 +167,7 @@ impl Mapping {
             reserved: AtomicUsize::new(reserved),
             growing: Mutex::new(()),
             from_heap,
-            kind: (0, 0),
+            kind: Kind::default(),
             watch: None,
             cut_at: None,
         }
@@ -182,21 +199,26 @@ mod system {
 
     use super::*;
 
-    pub(super) fn of_file(file: &File, len: usize, most: usize, writable: bool, sync: bool) -> io::Result<Mapping> {
-        let kind = kind_of(writable, sync);
+    pub(super) fn of_file(file: &File, len: usize, most: usize, writable: bool, on: Medium) -> io::Result<Mapping> {
+        let kind = kind_of(writable, on);
         probe(kind, file.as_raw_fd(), 0, page_bytes())?;
         let mapping = map((len, most), ALIGN_BYTES, kind, file.as_raw_fd())?;
         Ok(watched(mapping, page_bytes()))
     }
 
     pub(super) fn of_device(device: &File, len: usize, align: usize, writable: bool) -> io::Result<Mapping> {
-        let mapping = map((len, len), align.max(ALIGN_BYTES), kind_of(writable, true), device.as_raw_fd())?;
+        let mapping = map((len, len), align.max(ALIGN_BYTES), kind_of(writable, Medium::Dax), device.as_raw_fd())?;
         Ok(watched(mapping, align))
     }
 
-    fn kind_of(writable: bool, sync: bool) -> (i32, i32) {
-        let flags = if sync { libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC } else { libc::MAP_SHARED };
-        (if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ }, flags)
+    fn kind_of(writable: bool, on: Medium) -> Kind {
+        Kind {
+            protection: if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ },
+            flags: if on == Medium::Dax { libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC } else { libc::MAP_SHARED },
+            // Huge pages save address-translation misses. But the page cache writes a page that was stored to as a whole: with huge ones each
+            // sync would take megabytes to the disk for a line. Small is also what is read at once, unless more was asked for.
+            advice: if on == Medium::File { libc::MADV_RANDOM } else { libc::MADV_HUGEPAGE },
+        }
     }
 
     /// Where something cannot be read, a whole unit of the mapping gives way to zeros.
@@ -207,7 +229,7 @@ mod system {
     }
 
     pub(super) fn of_short_file(file: &File, file_len: usize, len: usize) -> io::Result<Mapping> {
-        let mut mapping = map((len, len), ALIGN_BYTES, (libc::PROT_READ, libc::MAP_SHARED), file.as_raw_fd())?;
+        let mut mapping = map((len, len), ALIGN_BYTES, kind_of(false, Medium::File), file.as_raw_fd())?;
         mapping.cut_at = Some(file_len);
         let there = file_len.next_multiple_of(page_bytes());
         if there < len {
@@ -223,7 +245,7 @@ mod system {
     }
 
     /// Whether the kernel maps this in this way at all: asked where a refusal (MAP_SYNC without DAX is an ordinary one) costs no reservation.
-    fn probe((protection, flags): (i32, i32), file: RawFd, at: usize, len: usize) -> io::Result<()> {
+    fn probe(Kind { protection, flags, .. }: Kind, file: RawFd, at: usize, len: usize) -> io::Result<()> {
         let at = file_offset(at)?;
         // SAFETY: asks for fresh address space; touches nothing that exists.
         let mapped = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, file, at) };
@@ -235,11 +257,11 @@ mod system {
     }
 
     pub(super) fn anonymous(len: usize, most: usize) -> io::Result<Mapping> {
-        let kind = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let kind = Kind { flags: libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, ..kind_of(true, Medium::Dram) };
         map((len, most), ALIGN_BYTES, kind, -1)
     }
 
-    fn map((len, most): (usize, usize), boundary: usize, kind: (i32, i32), file: RawFd) -> io::Result<Mapping> {
+    fn map((len, most): (usize, usize), boundary: usize, kind: Kind, file: RawFd) -> io::Result<Mapping> {
         let mut mapping = reserve(len, most, boundary)?;
         mapping.kind = kind;
         map_part(&mapping, 0, len, file)?;
@@ -248,7 +270,7 @@ mod system {
 
     /// Maps bytes `from..to` of a mapping, from a page boundary on, in the place of their reservation.
     fn map_part(mapping: &Mapping, from: usize, to: usize, file: RawFd) -> io::Result<()> {
-        let (protection, flags) = mapping.kind;
+        let Kind { protection, flags, advice } = mapping.kind;
         let at = file_offset(if file < 0 { 0 } else { from })?;
         let start = mapping.base.as_ptr().wrapping_add(from);
         // SAFETY: MAP_FIXED replaces a part of what is reserved for this mapping and not in use yet (invariant 1).
@@ -262,9 +284,9 @@ mod system {
             unmap(mapping.base.as_ptr().wrapping_add(behind), reserved - behind);
             return Err(error);
         }
-        // Huge pages save address-translation misses. A hint: file systems that have none say so, and that is fine.
+        // A hint: file systems that have no huge pages say so, and that is fine.
         // SAFETY: advice about our own mapping, which changes no byte.
-        unsafe { libc::madvise(start.cast(), to - from, libc::MADV_HUGEPAGE) };
+        unsafe { libc::madvise(start.cast(), to - from, advice) };
         Ok(())
     }
 
@@ -324,12 +346,20 @@ mod system {
     }
 
     pub(super) fn populate(mapping: &Mapping, at: usize, len: usize) {
-        let start = at - at % page_bytes();
-        // SAFETY: the range is inside the mapping, as the caller checked; populating changes no byte.
-        unsafe {
-            let start_address = mapping.base.as_ptr().add(start).cast();
-            libc::madvise(start_address, at + len - start, libc::MADV_POPULATE_WRITE);
+        advise(mapping, at, len, libc::MADV_POPULATE_WRITE);
+    }
+
+    pub(super) fn read_ahead(mapping: &Mapping, at: usize, len: usize) {
+        if mapping.kind.advice == libc::MADV_RANDOM {
+            advise(mapping, at, len, libc::MADV_WILLNEED);
         }
+    }
+
+    /// For advice that changes no byte.
+    fn advise(mapping: &Mapping, at: usize, len: usize, advice: i32) {
+        let start = at - at % page_bytes();
+        // SAFETY: the range is inside the mapping, as the caller checked, and no byte of it changes.
+        unsafe { libc::madvise(mapping.base.as_ptr().add(start).cast(), at + len - start, advice) };
     }
 
     pub(super) fn sync(mapping: &Mapping, at: usize, len: usize) -> io::Result<()> {
@@ -367,7 +397,7 @@ mod system {
         _len: usize,
         _most: usize,
         _writable: bool,
-        _sync: bool,
+        _on: Medium,
     ) -> io::Result<Mapping> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -389,6 +419,8 @@ mod system {
     }
 
     pub(super) fn populate(_mapping: &Mapping, _at: usize, _len: usize) {}
+
+    pub(super) fn read_ahead(_mapping: &Mapping, _at: usize, _len: usize) {}
 
     pub(super) fn sync(_mapping: &Mapping, _at: usize, _len: usize) -> io::Result<()> {
         Ok(())

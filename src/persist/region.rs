@@ -424,6 +424,18 @@ impl Region {
             self.mapping.populate(at as usize, len as usize);
         }
     }
+
+    /// Has `at..at + len` brought from the disk in large pieces, before somebody reads all of it: a file is otherwise read page by page. A hint.
+    ///
+    /// # Panics
+    /// When the range is not inside the region.
+    #[track_caller]
+    pub fn read_ahead(&self, at: u64, len: u64) {
+        self.check_range(at, len);
+        if len > 0 {
+            self.mapping.read_ahead(at as usize, len as usize);
+        }
+    }
 }
 
 impl Drop for Region {
@@ -466,18 +478,17 @@ fn map_file(file: &PoolFile, len: usize, reserve: usize, writable: bool) -> io::
     // Asked first, so that no kernel's leniency about MAP_SYNC can make tmpfs look persistent.
     file.asked().before("fstatfs")?;
     let medium = if medium::is_memory_backed(file.file())? { Medium::Tmpfs } else { Medium::File };
-    let map =
-        |sync| file.asked().before("mmap").and_then(|()| Mapping::of_file(file.file(), len, reserve, writable, sync));
+    let map = |on| file.asked().before("mmap").and_then(|()| Mapping::of_file(file.file(), len, reserve, writable, on));
     // A build that cannot write lines back must not call anything `dax`.
     if flush::CAN_FLUSH && medium == Medium::File {
-        match map(true) {
+        match map(Medium::Dax) {
             Ok(mapping) => return Ok((mapping, Medium::Dax)),
             // No such medium, or a kernel that does not know the flag. Any other failure must not make less of a medium than it is.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL)) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok((map(false)?, medium))
+    Ok((map(medium)?, medium))
 }
 
 /// Device DAX is never less than `dax`: what is not persistent was refused before it was opened.
