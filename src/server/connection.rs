@@ -13,7 +13,6 @@ use crate::command::blocking::{Answer, Blocked, Waiter};
 use crate::command::clients::{ClientFlags, Signals};
 use crate::command::{self, After, Client, Session, Shared};
 use crate::protocol::ReplyWriter;
-use crate::store::SyncFailed;
 use bytes::{Buf, BytesMut};
 use std::convert::Infallible;
 use std::future::{Future, pending};
@@ -63,7 +62,8 @@ impl Hold {
 struct Unsynced {
     /// So many bytes of it, from its front.
     bytes: usize,
-    over: Pin<Box<dyn Future<Output = Result<(), SyncFailed>> + Send>>,
+    /// What they speak of is of this epoch or before.
+    epoch: u64,
 }
 
 /// The connection is over: there is nothing more to do, or nothing more that can be done.
@@ -354,12 +354,15 @@ impl Connection {
     /// How much of the output speaks of nothing but what is synced; for the rest it waits. Which of the replies speak of what was written lately nobody
     /// knows: all wait for the last epoch in which anything was.
     #[cold]
-    fn synced_output(&mut self, cx: &mut Context<'_>, state: &WorkerState) -> Result<usize, Ended> {
-        if let Some(unsynced) = &mut self.unsynced {
-            match unsynced.over.as_mut().poll(cx) {
-                Poll::Ready(Ok(())) => self.cleared = self.unsynced.take().map_or(0, |unsynced| unsynced.bytes),
-                Poll::Ready(Err(_)) => return Err(self.disown()),
-                Poll::Pending => return Ok(0),
+    fn synced_output(&mut self, cx: &mut Context<'_>, state: &mut WorkerState) -> Result<usize, Ended> {
+        if let Some(unsynced) = &self.unsynced {
+            if state.store.synced_epoch() >= unsynced.epoch {
+                self.cleared = unsynced.bytes;
+                self.unsynced = None;
+            } else if state.store.has_failed_to_sync() {
+                return Err(self.disown());
+            } else {
+                return Ok(0);
             }
         }
         if self.cleared > 0 {
@@ -375,10 +378,9 @@ impl Connection {
                 Ok(self.cleared)
             }
             Some(epoch) => {
-                let store = Arc::clone(&state.store);
-                let over = Box::pin(async move { store.until_synced(epoch).await });
-                self.unsynced = Some(Unsynced { bytes: self.output.len(), over });
-                self.synced_output(cx, state)
+                state.held.wait(epoch, cx.waker());
+                self.unsynced = Some(Unsynced { bytes: self.output.len(), epoch });
+                Ok(0)
             }
         }
     }

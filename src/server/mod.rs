@@ -6,6 +6,7 @@
 
 mod connection;
 mod dispatch;
+mod held;
 mod limits;
 mod listener;
 mod opening;

@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use super::dispatch::Batch;
+use super::held::{self, Held};
 use super::opening::StoreSlot;
 use super::stream::RawStream;
 use crate::command::{Client, Shared};
@@ -111,6 +112,7 @@ pub(super) struct WorkerState {
     /// When the requests at hand were read, in Unix milliseconds.
     pub now_ms: u64,
     pub batch: Batch,
+    pub held: Held,
     input: BytesMut,
     output: BytesMut,
 }
@@ -187,6 +189,13 @@ thread_local! {
     static STATE: RefCell<Option<WorkerState>> = const { RefCell::new(None) };
 }
 
+/// Runs `with` on the state of this thread's worker. Not to be nested.
+pub(super) fn with_state<T>(with: impl FnOnce(&mut WorkerState) -> T) -> T {
+    STATE.with_borrow_mut(|state| {
+        with(state.as_mut().expect("the state is set before the first task and until the last one's end"))
+    })
+}
+
 /// Starts worker `index`.
 pub(super) fn start(
     index: usize,
@@ -208,6 +217,7 @@ pub(super) fn start(
             loading: true,
             now_ms: shared.clock.now_ms(),
             batch: Batch::new(),
+            held: Held::default(),
             input: BytesMut::new(),
             output: BytesMut::new(),
         };
@@ -224,6 +234,7 @@ pub(super) fn start(
 /// Runs connections until the listener lets go and the last one has ended.
 async fn work(shared: Arc<Shared>, mut arrivals: UnboundedReceiver<Arrival>) {
     let mut connections = JoinSet::new();
+    let relay = tokio::spawn(held::relay());
     // Ends: the listener drops its end at shutdown, and then each connection ends.
     loop {
         tokio::select! {
@@ -235,6 +246,7 @@ async fn work(shared: Arc<Shared>, mut arrivals: UnboundedReceiver<Arrival>) {
         }
     }
     while connections.join_next().await.is_some() {}
+    relay.abort();
 }
 
 /// One connection from its first request to its end.
@@ -251,13 +263,7 @@ async fn serve(shared: Arc<Shared>, arrival: Arrival) {
     let mut connection = Connection::new(stream, &shared, client);
     poll_fn(|cx| {
         // A broken invariant ends this connection and no other.
-        let polled = catch_unwind(AssertUnwindSafe(|| {
-            STATE.with_borrow_mut(|state| {
-                let state =
-                    state.as_mut().expect("the state is set before the first connection and until the last one's end");
-                connection.poll(cx, state)
-            })
-        }));
+        let polled = catch_unwind(AssertUnwindSafe(|| with_state(|state| connection.poll(cx, state))));
         polled.unwrap_or_else(|_| {
             tracing::error!(client = id, "a command panicked; its connection is closed");
             Poll::Ready(())

@@ -160,22 +160,15 @@ impl Store {
         (self.pool.synced_epoch() < written).then_some(written)
     }
 
-    /// Waits until everything of this epoch is synced, and sees to it that it will be.
-    ///
-    /// # Errors
-    /// It could not be synced.
-    pub async fn until_synced(&self, epoch: u64) -> Result<(), SyncFailed> {
-        let mut ended = self.syncing.state.ended.subscribe();
-        // Ends: each turn is another sync.
-        while self.pool.synced_epoch() < epoch {
-            if let Some(failed) = self.pool.sync_failure() {
-                return Err(failed);
-            }
-            self.want_sync();
-            // The sender is the store's, and the store is borrowed.
-            let _always_there = ended.changed().await;
-        }
-        Ok(())
+    /// Everything of this epoch and before is synced.
+    #[inline]
+    pub fn synced_epoch(&self) -> u64 {
+        self.pool.synced_epoch()
+    }
+
+    /// Tells of each sync that has ended, failed or not.
+    pub fn sync_ends(&self) -> watch::Receiver<u64> {
+        self.syncing.state.ended.subscribe()
     }
 
     /// Has what was written so far synced soon, by another thread.
