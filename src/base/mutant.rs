@@ -184,6 +184,10 @@ mutants! {
     SuperblockNotSynced = "superblock-not-synced",
     /// On a file, the opening is recorded before what is behind the cut is taken away.
     OpeningBeforeTrim = "opening-before-trim",
+    /// A range that was cut out of a sorted set is there again after recovery.
+    CutsForgotten = "cuts-forgotten",
+    /// Members of a range that is cut out of a sorted set get no tombstone though older records of them are in the pool.
+    CutWithoutTombstones = "cut-without-tombstones",
 }
 
 #[cfg(feature = "mutants")]

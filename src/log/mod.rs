@@ -8,6 +8,7 @@
 mod atom;
 mod batch;
 mod cut;
+mod cuts;
 pub mod format;
 mod reader;
 mod record;
@@ -16,6 +17,7 @@ mod writer;
 pub use atom::{Atom, AtomId};
 pub use batch::{BatchBuilder, BatchMark};
 pub use cut::go_by_last_sync;
+pub use cuts::{Cut, ScoredName};
 pub use reader::{SegmentFault, SegmentScan, batch_at, record_at, scan_batches, scan_segment, try_record_at};
 pub use record::{Kind, LABEL_STEP, NewRecord, Object, ObjectType, Record, RecordError, chunk_mark, is_whole};
 pub use writer::{AppendError, Writer};

@@ -1,6 +1,7 @@
 //! One record: pure encoding and decoding.
 
 use super::AtomId;
+use super::cuts::Cut;
 use super::format::{
     CHUNK_SHIFTS, FLAG_RAW, MAX_LONG_STRING_BYTES, OBJECT_HEAD_BYTES, RECORD_HEADER_BYTES, record_bytes,
 };
@@ -33,13 +34,15 @@ pub enum Kind {
     Commit = 10,
     /// Which keyspace each database is.
     DatabaseMap = 11,
+    /// Which ranges were cut out of a sorted set.
+    Cuts = 12,
 }
 
 impl Kind {
     /// Whether such a record belongs to an object, by its id, and not to a key.
     #[inline]
     pub fn is_of_object(self) -> bool {
-        matches!(self, Kind::Element | Kind::ElementTombstone | Kind::Bounds | Kind::Chunk)
+        matches!(self, Kind::Element | Kind::ElementTombstone | Kind::Bounds | Kind::Cuts | Kind::Chunk)
     }
 
     fn from_byte(byte: u8) -> Option<Self> {
@@ -55,6 +58,7 @@ impl Kind {
             9 => Kind::Part,
             10 => Kind::Commit,
             11 => Kind::DatabaseMap,
+            12 => Kind::Cuts,
             _ => return None,
         })
     }
@@ -182,13 +186,14 @@ impl<'a> Record<'a> {
         match self.kind {
             Kind::ObjectHead if self.object()?.id >> 63 != 0 => Err(RecordError::Malformed("object id")),
             Kind::Chunk if self.chunk_key()?.0 >> 63 != 0 => Err(RecordError::Malformed("object id")),
-            Kind::Element | Kind::ElementTombstone | Kind::Bounds if self.object_key()?.0 >> 63 != 0 => {
+            Kind::Element | Kind::ElementTombstone | Kind::Bounds | Kind::Cuts if self.object_key()?.0 >> 63 != 0 => {
                 Err(RecordError::Malformed("object id"))
             }
             Kind::Tombstone | Kind::ElementTombstone if !self.value.is_empty() => {
                 Err(RecordError::Malformed("tombstone"))
             }
             Kind::Bounds if self.bounds().is_none() => Err(RecordError::Malformed("bounds")),
+            Kind::Cuts if self.cuts().is_none() => Err(RecordError::Malformed("cuts")),
             Kind::DatabaseMap => self.database_map().map(|_| ()),
             Kind::Part if !self.value.is_empty() => Err(RecordError::Malformed("part")),
             Kind::Part => self.atom().map(|_| ()),
@@ -266,6 +271,13 @@ impl<'a> Record<'a> {
         let (first, last) = self.value.split_first_chunk::<8>()?;
         let last: &[u8; 8] = last.try_into().ok()?;
         (self.key.len() == 8).then(|| (i64::from_le_bytes(*first), i64::from_le_bytes(*last)))
+    }
+
+    /// The ranges that were cut out of a sorted set, as a cuts record has them, the newest last; `None` if it is none.
+    pub fn cuts(&self) -> Option<Vec<Cut<'a>>> {
+        let cuts = Cut::decode_all(self.value)?;
+        let is_newest = cuts.last()?.version == self.version;
+        (self.key.len() == 8 && is_newest && cuts.is_sorted_by_key(|cut| cut.version)).then_some(cuts)
     }
 
     /// Object id and number of a chunk.

@@ -7,7 +7,7 @@
 
 use super::Visitor;
 use crate::base::{LogAddr, SegmentId};
-use crate::log::{Kind, Object, ObjectType, Record, is_whole};
+use crate::log::{Cut, Kind, Object, ObjectType, Record, is_whole, record_at};
 use crate::pool::Pool;
 use siphasher::sip::SipHasher13;
 use std::collections::{HashMap, HashSet};
@@ -67,6 +67,8 @@ pub(super) struct Liveness<'p> {
     elements: HashMap<u64, (Newest, u64, Option<i64>)>,
     /// The bounds of lists, by object.
     bounds: HashMap<u64, (Newest, (i64, i64))>,
+    /// The cuts of sorted sets, by object.
+    cuts: HashMap<u64, (Newest, Vec<Cut<'p>>)>,
     heads: Vec<(u64, LogAddr, Object)>,
     clock_floor_ms: u64,
 }
@@ -82,6 +84,7 @@ impl<'p> Liveness<'p> {
             chunks: HashMap::new(),
             elements: HashMap::new(),
             bounds: HashMap::new(),
+            cuts: HashMap::new(),
             heads: Vec::new(),
             clock_floor_ms: superblock.clock_floor_ms,
         }
@@ -123,6 +126,12 @@ impl<'p> Liveness<'p> {
                 (ObjectType::List, &Some(label), Some((bounds, (first, last)))) => {
                     is_whole(label) && element.version < bounds.version && !(first..=last).contains(&&label)
                 }
+                (ObjectType::SortedSet, ..) => self.cuts.get(object).is_some_and(|(_, cuts)| {
+                    let record = record_at(self.pool, element.addr());
+                    let (name, score) = (record.key.get(8..).unwrap_or_default(), record.value.try_into());
+                    let place = (score.map_or(0.0, f64::from_le_bytes), name);
+                    cuts.iter().any(|cut| cut.covers(record.version, place))
+                }),
                 _ => false,
             };
             if !is_cut {
@@ -130,6 +139,7 @@ impl<'p> Liveness<'p> {
             }
         }
         self.bounds.iter().filter(|(object, _)| types.contains_key(object)).for_each(|(_, (bounds, _))| count(bounds));
+        self.cuts.iter().filter(|(object, _)| types.contains_key(object)).for_each(|(_, (cuts, _))| count(cuts));
         let chunk_counts: HashMap<u64, u64> = current
             .iter()
             .filter(|(_, _, object)| object.kind == ObjectType::LongString)
@@ -171,6 +181,15 @@ impl<'p> Visitor<'p> for Liveness<'p> {
                     match self.bounds.get_mut(&object) {
                         Some((former, _)) if former.rank() >= newest.rank() => {}
                         _ => drop(self.bounds.insert(object, (newest, bounds))),
+                    }
+                }
+            }
+            Kind::Cuts => {
+                if let (Ok((object, _)), Some(cuts)) = (record.object_key(), record.cuts()) {
+                    let newest = Newest::new(self.pool, addr, &record);
+                    match self.cuts.get_mut(&object) {
+                        Some((former, _)) if former.rank() >= newest.rank() => {}
+                        _ => drop(self.cuts.insert(object, (newest, cuts))),
                     }
                 }
             }

@@ -38,7 +38,7 @@ impl Visitor<'_> for Tally {
             Kind::Chunk => self.chunks += 1,
             Kind::Element => self.elements += 1,
             Kind::ElementTombstone => self.element_tombstones += 1,
-            Kind::Bounds => self.bounds += 1,
+            Kind::Bounds | Kind::Cuts => self.bounds += 1,
             Kind::ClockMark => self.marks += 1,
             Kind::Part | Kind::DatabaseMap => self.parts += 1,
             Kind::Commit => self.commits += 1,

@@ -78,7 +78,7 @@ impl Owner for Store {
                 let place = self.objects.strings.get(id, guard).and_then(|table| *table.chunks.get(number as usize)?);
                 if place == Some(addr) { Fate::Live { token: id } } else { Fate::Dead { counted: None } }
             }
-            Kind::Element | Kind::Bounds => self.fate_of_element(addr, record, guard),
+            Kind::Element | Kind::Bounds | Kind::Cuts => self.fate_of_element(addr, record, guard),
             Kind::ElementTombstone => self.fate_of_element_tombstone(record, guard),
             // The time is durable in the last mark or in the superblock.
             Kind::ClockMark if record.expiry_ms >= self.clock_floor_ms.load(Ordering::Acquire) => Fate::Needed,
@@ -159,7 +159,7 @@ impl Store {
         if newer.is_some() { dead } else { Fate::Needed }
     }
 
-    /// Of an element or of a list's bounds: it is in use if its collection leads to it.
+    /// Of an element, a list's bounds or a sorted set's cuts: it is in use if its collection leads to it.
     fn fate_of_element(&self, addr: LogAddr, record: &Record<'_>, guard: &Guard) -> Fate {
         let hash = self.hash(record.key);
         let superseded = Fate::Dead { counted: (record.kind == Kind::Element).then_some(hash) };

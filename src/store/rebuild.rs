@@ -197,7 +197,7 @@ impl Collector<'_, '_> {
                 }
             }
             Kind::Chunk => self.max_object = self.max_object.max(record.chunk_key().map_or(0, |(object, _)| object)),
-            Kind::Element | Kind::ElementTombstone | Kind::Bounds => {
+            Kind::Element | Kind::ElementTombstone | Kind::Bounds | Kind::Cuts => {
                 if let Ok((object, _)) = record.object_key() {
                     self.max_object = self.max_object.max(object);
                     self.target.collections.raise_version(object, record.version);
@@ -224,7 +224,7 @@ impl<'p> Visitor<'p> for Collector<'_, 'p> {
                 }
             }
             Kind::Chunk => self.chunk_record(addr, record),
-            Kind::Element | Kind::ElementTombstone | Kind::Bounds => self.element_record(addr, record),
+            Kind::Element | Kind::ElementTombstone | Kind::Bounds | Kind::Cuts => self.element_record(addr, record),
             Kind::ClockMark if mutant::active(Mutant::ClockMarkIgnored) => {}
             Kind::ClockMark => self.clock_floor_ms = self.clock_floor_ms.max(record.expiry_ms),
             Kind::Part | Kind::Commit => self.atom_seen(&record),

@@ -37,8 +37,9 @@ const SHRINK: Flags = Flags::WRITE;
 const WAIT: Flags = Flags::WRITE.union(Flags::BLOCKING);
 
 const LISTS: &str = "O(log(N)+M) for M members returned of N; writes nothing";
-const REMOVES_RANGE: &str = "O(log(N)+M) for M members removed of N, or the N-M left if these are fewer; one tombstone for each removed, or one \
-                             record for each left, in one batch; one tombstone when none is left";
+const REMOVES_RANGE: &str = "O(log(N)+M) for M members removed of N, or O(N-M) if 16 times fewer are left; in one batch the least of: one record of \
+    the range and a tombstone for each member whose score has changed lately, a tombstone for each, a record for each that is left; one tombstone \
+    when none is left";
 const POPS: &str = "O(log(N)*M) for M members popped of N; one tombstone each, all in one batch: 2 lines and one fence for a short one";
 const STORES: &str =
     "O(N+M*log(M)) for M members stored of inputs with N; a head and one record for each member stored";

@@ -1,6 +1,5 @@
 //! ZPOPMIN, ZPOPMAX and ZMPOP, and what their blocking kin need of them.
 
-use super::remove::remove_ranks;
 use crate::command::parse::{integer, is_word};
 use crate::command::{CommandError, Ctx, Events};
 use crate::log::ObjectType;
@@ -128,7 +127,7 @@ pub fn pop_first(ctx: &mut Ctx<'_>, names: &[&[u8]], end: End, count: usize, for
         if end == End::Max {
             popped.reverse();
         }
-        remove_ranks(&mut txn, key, view, start..start + count)?;
+        txn.remove_ranks(key, view, start..start + count)?;
         txn.commit()?;
         match form {
             Form::Flat => ctx.reply.array_header(2 * count),

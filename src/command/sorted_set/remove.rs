@@ -4,8 +4,6 @@ use super::interval::Interval;
 use crate::command::{CommandError, Ctx, Events};
 use crate::log::ObjectType;
 use crate::protocol::Args;
-use crate::store::{Element, Key, StoreError, Txn, View};
-use std::ops::Range;
 
 /// `ZREM key member [member ...]`
 pub fn zrem(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -50,7 +48,7 @@ fn remove_interval(
     if let Some(view) = txn.view(key, ObjectType::SortedSet)? {
         let ranks = interval.ranks(&view, false);
         (removed, is_gone) = (ranks.len(), ranks.len() == view.len());
-        remove_ranks(&mut txn, key, view, ranks)?;
+        txn.remove_ranks(key, view, ranks)?;
     }
     txn.commit()?;
     if removed > 0 {
@@ -58,43 +56,4 @@ fn remove_interval(
     }
     ctx.reply.integer(removed as i64);
     Ok(())
-}
-
-/// Stages the removal of the members at these ranks.
-///
-/// That is a tombstone for each; or what is left as a new set, when that is less; or, when nothing is left, the key's own tombstone.
-///
-/// # Errors
-/// [`StoreError::OutOfSpace`], [`StoreError::DamagedRecord`].
-pub fn remove_ranks<'a>(
-    txn: &mut Txn<'a>,
-    key: Key<'_>,
-    view: View<'a>,
-    ranks: Range<usize>,
-) -> Result<(), StoreError> {
-    let (len, expire_at) = (view.len(), view.entry().expire_at());
-    if ranks.len() == len {
-        drop(view);
-        return txn.delete(key).map(drop);
-    }
-    if ranks.len() <= len - ranks.len() {
-        let removed: Vec<Element<'a>> = view.iter_from(ranks.start).take(ranks.len()).collect();
-        drop(view);
-        let mut set = txn.edit(key, ObjectType::SortedSet)?;
-        for element in &removed {
-            set.remove(element.name());
-        }
-        return set.finish();
-    }
-    let (Some(first), Some(last)) = (view.nth(ranks.start), view.nth(ranks.end - 1)) else { return Ok(()) };
-    let place = |element: &Element<'a>| (element.score(), element.name());
-    let is_kept = |element: &Element<'a>| place(element) < place(&first) || place(element) > place(&last);
-    // In the order of the places that a scan counts down: so none that stays moves to where a scan has been.
-    let kept: Vec<Element<'a>> = view.members_in(0..len).filter(is_kept).collect();
-    drop(view);
-    let mut set = txn.edit_new(key, ObjectType::SortedSet, expire_at);
-    for element in kept.into_iter().rev() {
-        set.add(element.name(), element.value())?;
-    }
-    set.finish()
 }

@@ -4,7 +4,7 @@
 //! Dropping it without [`Edit::finish`] takes back what it staged.
 
 use super::{Collection, Element, SharedCollection, Tools, View, share, with_element_key};
-use crate::log::{BatchMark, Kind, NewRecord, Object, ObjectType, Record, Writer};
+use crate::log::{BatchMark, Cut, Kind, NewRecord, Object, ObjectType, Record, Writer};
 use crate::pool::Urgency;
 use crate::store::txn::Txn;
 use crate::store::{Db, Key, RUN, StoreError};
@@ -401,6 +401,17 @@ impl<'t, 'a> Edit<'t, 'a> {
         self.len = 0;
     }
 
+    /// Removes the `removed` elements that the newest of these cuts is about; it gets its version here.
+    pub(super) fn cut(&mut self, mut cuts: Vec<Cut<'_>>, removed: usize) {
+        if let Some(newest) = cuts.last_mut() {
+            newest.version = self.version + 1;
+        }
+        let mut value = Vec::new();
+        cuts.iter().for_each(|cut| cut.encode(&mut value));
+        self.stage_unhashed(Kind::Cuts, &[], &value);
+        self.len -= removed;
+    }
+
     pub(super) fn set_len(&mut self, len: usize) {
         self.len = len;
     }
@@ -409,7 +420,7 @@ impl<'t, 'a> Edit<'t, 'a> {
         self.frees = false;
     }
 
-    /// Stages a record of a list under the sub-key `name`, of which nobody needs the hash.
+    /// Stages a record under the sub-key `name` of which nobody needs the hash.
     pub(super) fn stage_unhashed(&mut self, kind: Kind, name: &[u8], value: &[u8]) {
         let id = self.id.to_le_bytes();
         self.stage(kind, 0, [&id, name], value, None);

@@ -1,8 +1,9 @@
 //! Collections found by recovery: the newest record of each element, put together once all records and all heads are known.
 
+use super::cut::is_cut_out;
 use super::{Collection, Labelled, Scored, Sequence, Shape, Tools, is_before, is_whole, label_of, name_of, score_of};
 use crate::base::LogAddr;
-
+use crate::base::mutant::{self, Mutant};
 use crate::log::{Kind, ObjectType, Record};
 use crate::recovery::preference;
 use std::collections::HashMap;
@@ -16,7 +17,8 @@ const SHARDS: usize = 64;
 struct Found {
     /// Elements and their tombstones.
     members: super::Members,
-    bounds: Option<LogAddr>,
+    /// A list's bounds, or a sorted set's cuts.
+    limits: Option<LogAddr>,
     version: u64,
 }
 
@@ -42,9 +44,9 @@ impl Loading {
         let loser = self.with(object, |objects| {
             let found = objects.entry(object).or_default();
             found.version = found.version.max(record.version);
-            if record.kind == Kind::Bounds {
-                if found.bounds.is_none_or(|bounds| rank(bounds) < rank(addr)) {
-                    found.bounds = Some(addr);
+            if matches!(record.kind, Kind::Bounds | Kind::Cuts) {
+                if found.limits.is_none_or(|limits| rank(limits) < rank(addr)) {
+                    found.limits = Some(addr);
                 }
                 return None;
             }
@@ -76,13 +78,15 @@ impl Loading {
     /// The collection of an object whose head won; `None` when nothing is left of it. What is due is still in it.
     pub fn take(&self, tools: Tools<'_>, object: u64, kind: ObjectType) -> Option<Collection> {
         let found = self.with(object, |objects| objects.remove(&object))?;
-        let bounds = found.bounds.map(|addr| tools.record(addr));
-        let is_cut = |record: &Record<'_>| {
-            bounds.as_ref().is_some_and(|bounds| {
-                let (first, last) = bounds.bounds().unwrap_or((i64::MIN, i64::MAX));
-                let label = label_of(record);
-                is_whole(label) && record.version < bounds.version && !(first..=last).contains(&label)
-            })
+        let limits = found.limits.map(|addr| tools.record(addr));
+        let bounds = limits.as_ref().and_then(Record::bounds).filter(|_| kind == ObjectType::List);
+        let cuts = limits.as_ref().and_then(Record::cuts).filter(|_| kind == ObjectType::SortedSet).unwrap_or_default();
+        let is_cut = |record: &Record<'_>| match bounds {
+            Some((first, last)) => {
+                let (label, version) = (label_of(record), limits.as_ref().map_or(0, |limits| limits.version));
+                is_whole(label) && record.version < version && !(first..=last).contains(&label)
+            }
+            None => is_cut_out(&cuts, record) && !mutant::active(Mutant::CutsForgotten),
         };
         let mut members = super::Members::default();
         for addr in found.members.iter() {
@@ -101,7 +105,7 @@ impl Loading {
         if members.len() == 0 {
             return None;
         }
-        for addr in members.iter().chain(found.bounds) {
+        for addr in members.iter().chain(found.limits) {
             tools.books.count_live(addr, tools.record(addr).bytes());
         }
         let all: Vec<LogAddr> = members.iter().collect();
@@ -117,13 +121,13 @@ impl Loading {
                         false => std::cmp::Ordering::Greater,
                     }
                 });
-                Shape::Sorted { members, order: order.into_iter().collect::<Sequence<_>>() }
+                Shape::Sorted { members, order: order.into_iter().collect::<Sequence<_>>(), cuts: found.limits }
             }
             ObjectType::List => {
                 let mut order: Vec<Labelled> =
                     all.iter().map(|&addr| Labelled { label: label_of(&tools.record(addr)), addr }).collect();
                 order.sort_unstable_by_key(|element| element.label);
-                Shape::List { order: order.into_iter().collect(), bounds: found.bounds }
+                Shape::List { order: order.into_iter().collect(), bounds: found.limits }
             }
             _ => Shape::Plain(members),
         };

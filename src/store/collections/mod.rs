@@ -2,11 +2,12 @@
 //!
 //! A collection is an object: a head record under its key's name, and one element record for each element. DRAM holds only where the elements' records
 //! are, in a shape that suits the type; names, values and scores stay in the pool. Whatever changes a collection is a record of it (an element, an
-//! element's tombstone, a list's bounds), and [`Collection::apply`] is the only thing that brings it into DRAM, after it has become durable.
+//! element's tombstone, a list's bounds, a sorted set's cuts), and [`Collection::apply`] is the only thing that brings it into DRAM, after it has become durable.
 //!
 //! Locks: who writes a key holds its stripe, and for the moment of publishing the collection. Who reads takes the stripe to find the collection and
 //! then holds only that, shared. Nobody takes a stripe while holding a collection; the cleaner, which has no stripe, never waits for one.
 
+mod cut;
 mod deadlines;
 mod dropping;
 mod edit;
@@ -86,7 +87,7 @@ enum Shape {
     /// Hashes and sets.
     Plain(Members),
     /// Sorted sets: by member, and in the order of score and member.
-    Sorted { members: Members, order: Sequence<Scored> },
+    Sorted { members: Members, order: Sequence<Scored>, cuts: Option<LogAddr> },
     /// Lists: in the order of labels.
     List { order: Sequence<Labelled>, bounds: Option<LogAddr> },
 }
@@ -159,7 +160,9 @@ impl Collection {
     /// An empty one.
     pub fn new(kind: ObjectType) -> Self {
         let shape = match kind {
-            ObjectType::SortedSet => Shape::Sorted { members: Members::default(), order: Sequence::default() },
+            ObjectType::SortedSet => {
+                Shape::Sorted { members: Members::default(), order: Sequence::default(), cuts: None }
+            }
             ObjectType::List => Shape::List { order: Sequence::default(), bounds: None },
             _ => Shape::Plain(Members::default()),
         };
@@ -179,7 +182,7 @@ impl Collection {
     pub fn dram_bytes(&self) -> usize {
         let shape = match &self.shape {
             Shape::Plain(members) => members.dram_bytes(),
-            Shape::Sorted { members, order } => members.dram_bytes() + order.dram_bytes(),
+            Shape::Sorted { members, order, .. } => members.dram_bytes() + order.dram_bytes(),
             Shape::List { order, .. } => order.dram_bytes(),
         };
         size_of::<shared::Shared>() + shape + self.deadlines.dram_bytes()
@@ -188,7 +191,8 @@ impl Collection {
     /// The addresses of all its records in the pool but the head, in no order.
     pub fn addrs(&self) -> Vec<LogAddr> {
         match &self.shape {
-            Shape::Plain(members) | Shape::Sorted { members, .. } => members.iter().collect(),
+            Shape::Plain(members) => members.iter().collect(),
+            Shape::Sorted { members, cuts, .. } => members.iter().chain(*cuts).collect(),
             Shape::List { order, bounds } => order.iter_from(0).map(|element| element.addr).chain(*bounds).collect(),
         }
     }
@@ -224,14 +228,15 @@ impl Collection {
         order.partition_point(|other| is_before(tools, other, score, name))
     }
 
-    /// A record of this collection has become durable at `addr` (an element, an element's tombstone, or bounds), and is the newest of its key, whose
-    /// hash is `hash`, which does not matter for lists. It is counted as live already. Returns elements that are now behind the bounds, which are for the caller to retire.
+    /// A record of this collection has become durable at `addr` (an element, an element's tombstone, bounds or cuts), and is the newest of its key, whose
+    /// hash is `hash`, which matters for elements other than a list's. It is counted as live already. Returns elements that are cut off or out, which are for the caller to retire.
     pub fn apply(&mut self, tools: Tools<'_>, addr: LogAddr, hash: u64, record: &Record<'_>) -> Vec<LogAddr> {
         self.version = self.version.max(record.version);
         match record.kind {
             Kind::Element => self.put(tools, addr, hash, record),
             Kind::ElementTombstone => self.remove(tools, hash, record),
             Kind::Bounds => return self.trim(tools, addr, record),
+            Kind::Cuts => return self.cut_out(tools, addr, record),
             _ => {}
         }
         Vec::new()
@@ -240,7 +245,7 @@ impl Collection {
     fn put(&mut self, tools: Tools<'_>, addr: LogAddr, hash: u64, record: &Record<'_>) {
         let former = match &mut self.shape {
             Shape::Plain(members) => put_member(members, tools, hash, addr, record),
-            Shape::Sorted { members, order } => {
+            Shape::Sorted { members, order, .. } => {
                 let former = put_member(members, tools, hash, addr, record);
                 if let Some(former) = former {
                     remove_scored(order, tools, former);
@@ -268,7 +273,7 @@ impl Collection {
     fn remove(&mut self, tools: Tools<'_>, hash: u64, tombstone: &Record<'_>) {
         let removed = match &mut self.shape {
             Shape::Plain(members) => remove_member(members, tools, hash, tombstone.key),
-            Shape::Sorted { members, order } => {
+            Shape::Sorted { members, order, .. } => {
                 let removed = remove_member(members, tools, hash, tombstone.key);
                 if let Some(removed) = removed {
                     remove_scored(order, tools, removed);
@@ -317,21 +322,29 @@ impl Collection {
         extent.has_expiry |= record.expiry_ms != 0;
     }
 
+    /// Where the record of this kind is that says which elements are gone, if there is one; `None` for other kinds.
+    fn limits_of(&mut self, kind: Kind) -> Option<&mut Option<LogAddr>> {
+        match (&mut self.shape, kind) {
+            (Shape::List { bounds, .. }, Kind::Bounds) => Some(bounds),
+            (Shape::Sorted { cuts, .. }, Kind::Cuts) => Some(cuts),
+            _ => None,
+        }
+    }
+
     /// The cleaner has copied the record at `from` to `to`. Says whether this collection leads there now: not if `from` was superseded meanwhile.
     pub fn relocate(&mut self, tools: Tools<'_>, from: LogAddr, to: LogAddr) -> bool {
         let record = tools.record(from);
-        if record.kind == Kind::Bounds {
-            let Shape::List { bounds, .. } = &mut self.shape else { return false };
-            let is_it = *bounds == Some(from);
+        if let Some(limits) = self.limits_of(record.kind) {
+            let is_it = *limits == Some(from);
             if is_it {
-                *bounds = Some(to);
+                *limits = Some(to);
             }
             return is_it;
         }
         let hash = tools.hasher.hash(record.key);
         let moved = match &mut self.shape {
             Shape::Plain(members) => relocate_member(members, hash, from, to),
-            Shape::Sorted { members, order } => {
+            Shape::Sorted { members, order, .. } => {
                 let moved = relocate_member(members, hash, from, to);
                 if moved {
                     let (score, name) = (score_of(&record), name_of(&record));
@@ -359,8 +372,11 @@ impl Collection {
 
     /// Whether it leads to the record at `addr`.
     pub fn leads_to(&self, tools: Tools<'_>, addr: LogAddr, record: &Record<'_>) -> bool {
-        if record.kind == Kind::Bounds {
-            return matches!(self.shape, Shape::List { bounds: Some(bounds), .. } if bounds == addr);
+        match (&self.shape, record.kind) {
+            (Shape::List { bounds, .. }, Kind::Bounds) => return *bounds == Some(addr),
+            (Shape::Sorted { cuts, .. }, Kind::Cuts) => return *cuts == Some(addr),
+            (_, Kind::Bounds | Kind::Cuts) => return false,
+            _ => {}
         }
         match &self.shape {
             Shape::Plain(members) | Shape::Sorted { members, .. } => {

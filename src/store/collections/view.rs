@@ -5,7 +5,7 @@ use super::{
 };
 use crate::base::LogAddr;
 use crate::base::sync::RwLockReadGuard;
-use crate::log::{ObjectType, Record};
+use crate::log::{Cut, ObjectType, Record};
 use crate::store::Entry;
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use std::ops::Range;
 /// An element as it lies in the pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Element<'g> {
-    record: Record<'g>,
+    pub(super) record: Record<'g>,
 }
 
 impl<'g> Element<'g> {
@@ -241,6 +241,14 @@ impl<'g> View<'g> {
         match &self.data.shape {
             Shape::Sorted { order, .. } => order.partition_point(|other| is_before(self.tools, other, score, name)),
             _ => 0,
+        }
+    }
+
+    /// What was cut out of a sorted set and still matters, the newest last.
+    pub(super) fn cuts(&self) -> Vec<Cut<'g>> {
+        match &self.data.shape {
+            Shape::Sorted { cuts: Some(addr), .. } => self.tools.record(*addr).cuts().unwrap_or_default(),
+            _ => Vec::new(),
         }
     }
 

@@ -143,6 +143,20 @@ fn change_list(txn: &mut Txn<'_>, name: &[u8], model: &mut Option<Model>, random
     }
 }
 
+/// Removes a range of a sorted set.
+fn cut_map(txn: &mut Txn<'_>, name: &[u8], model: &mut Option<Model>, random: &mut Random) {
+    let Some(Model::Map(kind @ ObjectType::SortedSet, map)) = model else { return };
+    let ordered = scores(map);
+    let start = random.below(ordered.len());
+    let end = (start + random.below(ordered.len() / 2 + 2)).min(ordered.len());
+    let view = txn.view(key(name), *kind).expect("of this type").expect("there");
+    txn.remove_ranks(key(name), view, start..end).expect("room");
+    map.retain(|name, _| !ordered[start..end].iter().any(|(removed, _)| removed == name));
+    if map.is_empty() {
+        *model = None;
+    }
+}
+
 /// Random changes of all types, with everything else that may happen in between.
 fn run(seed: u64, steps: usize) {
     let dir = tempfile::tempdir().expect("tempdir");
@@ -209,6 +223,9 @@ fn run(seed: u64, steps: usize) {
                     let mut txn = store.write(&mut worker, &[key(&name)], NOW, &guard);
                     match kind {
                         ObjectType::List => change_list(&mut txn, &name, &mut model, &mut random),
+                        ObjectType::SortedSet if random.below(3) == 0 => {
+                            cut_map(&mut txn, &name, &mut model, &mut random);
+                        }
                         _ => change_map(&mut txn, &name, kind, &mut model, &mut random),
                     }
                     match txn.commit() {

@@ -20,6 +20,8 @@ struct Newest<'p> {
     elements: BTreeMap<(u64, &'p [u8]), (LogAddr, Record<'p>)>,
     /// Bounds of lists, by object id.
     bounds: BTreeMap<u64, Record<'p>>,
+    /// Cuts of sorted sets, by object id.
+    cuts: BTreeMap<u64, Record<'p>>,
 }
 
 impl<'p> Visitor<'p> for Newest<'p> {
@@ -48,6 +50,13 @@ impl<'p> Visitor<'p> for Newest<'p> {
             Kind::Bounds => {
                 let (object, _) = record.object_key().expect("bounds name their object");
                 let newest = self.bounds.entry(object).or_insert(record);
+                if record.version > newest.version {
+                    *newest = record;
+                }
+            }
+            Kind::Cuts => {
+                let (object, _) = record.object_key().expect("cuts name their object");
+                let newest = self.cuts.entry(object).or_insert(record);
                 if record.version > newest.version {
                     *newest = record;
                 }
@@ -121,6 +130,12 @@ fn collection(object: &Object, newest: &Newest<'_>, floor_ms: u64) -> (&'static 
         ObjectType::Set => "set",
         ObjectType::SortedSet => {
             let score = |record: &Record<'_>| f64::from_le_bytes(record.value.try_into().expect("a score"));
+            if let Some(cuts) = newest.cuts.get(&object.id) {
+                let cuts = cuts.cuts().expect("cuts");
+                elements.retain(|record| {
+                    !cuts.iter().any(|cut| cut.covers(record.version, (score(record), &record.key[8..])))
+                });
+            }
             elements
                 .sort_by(|a, b| score(a).partial_cmp(&score(b)).expect("a number").then_with(|| name(a).cmp(&name(b))));
             "zset"

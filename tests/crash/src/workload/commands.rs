@@ -314,6 +314,32 @@ const ROWS: &[(&[&str], &[&str])] = &[
             "ZADD z 1 b",
         ],
     ),
+    // Ranges that are cut out: beside each other, within each other, and of members that have lain elsewhere before.
+    (
+        &["ZADD z 1 a 2 b 3 c 4 d 5 e 6 f 7 g 8 h 9 i"],
+        &[
+            "ZREMRANGEBYSCORE z 4 6",
+            "ZADD z 5 e 4.5 x",
+            "ZREMRANGEBYRANK z 0 2",
+            "ZADD z 2 b 1 a 3 @40c",
+            "ZREMRANGEBYSCORE z -inf (5",
+            "ZREM z e",
+            "ZADD z 5 e 6 f 4 d",
+            "ZREMRANGEBYRANK z 2 -1",
+        ],
+    ),
+    (
+        &["ZADD z 1 b 20 @500x", "!seal", "ZADD z 9 b 8 c 7 d 6 e 1 a 2 f", "!seal"],
+        &[
+            "ZREMRANGEBYSCORE z 6 9",
+            "!seal",
+            "!clean",
+            "ZADD z 7 d 5 c",
+            "!clean 2",
+            "ZREMRANGEBYRANK z 1 -2",
+            "!clean",
+        ],
+    ),
     (
         &["ZADD x 1 a 2 b 3 c", "ZADD y 4 b 5 c 6 d", "SADD s c", "SET v @20a"],
         &[

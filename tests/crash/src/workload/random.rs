@@ -87,7 +87,10 @@ fn line(rng: &mut Rng) -> String {
         54 => format!("ZINCRBY {k} {} {}", rng.below(9), field(rng)),
         55 => format!("ZREM {k} {} {}", field(rng), field(rng)),
         56 => format!("{} {k} {}", ["ZPOPMIN", "ZPOPMAX"][rng.below(2) as usize], 1 + rng.below(2)),
-        57 => format!("ZREMRANGEBYRANK {k} {} {}", rng.below(3), rng.below(4)),
+        57 => match (rng.below(3), rng.below(4)) {
+            (2, end) => format!("ZREMRANGEBYSCORE {k} {end} {}", 2 * end + 1),
+            (start, end) => format!("ZREMRANGEBYRANK {k} {start} {end}"),
+        },
         63 | 64 => {
             let changes: Vec<String> = (0..2 + rng.below(5)).map(|_| change(rng)).collect();
             changes.join(" | ")
