@@ -383,6 +383,13 @@ impl Store {
         }
     }
 
+    /// `thread` is in [`Store::clean_until`], or will be at once: who needs room leaves the work to it, even if it has not been scheduled yet. Others
+    /// would not wait for the pool to grow.
+    pub(super) fn begin_cleaning(&self, thread: Thread) {
+        let _only_one_cleans = self.cleaning.thread.set(thread.clone());
+        self.pool.wake_when_low(thread);
+    }
+
     /// Cleans, on a thread of its own, until `stopped` says so.
     pub(super) fn clean_until(&self, stopped: impl Fn() -> bool) {
         /// Between two looks when there was nothing to do.
@@ -391,9 +398,6 @@ impl Store {
         const WAIT: Duration = Duration::from_micros(100);
         /// The same when nobody needs the room.
         const LONG_WAIT: Duration = Duration::from_millis(5);
-        let this_thread = std::thread::current();
-        let _only_one_cleans = self.cleaning.thread.set(this_thread.clone());
-        self.pool.wake_when_low(this_thread);
         let mut had_room_at = self.pool.segments_freed();
         while !stopped() {
             let demand = self.demand();

@@ -231,7 +231,7 @@ mod tests {
     use crate::base::Clock;
     use crate::persist::RegionOptions;
     use crate::recovery::Progress;
-    use crate::store::StoreOptions;
+    use crate::store::{Maintenance, StoreOptions};
     use pmem_emulation::FailingCalls;
     use std::sync::Arc;
 
@@ -313,6 +313,18 @@ mod tests {
         assert_eq!(store.growth_due(), None, "the maximum");
         store.set_pool_max_bytes(1 << 50);
         assert_eq!(store.pool_max_bytes(), 64 * MIB, "what is reserved");
+    }
+
+    /// Such a write was once refused, if the cleaner's thread had not been scheduled yet.
+    #[test]
+    fn who_finds_no_room_right_after_the_start_waits_for_the_pool_to_grow() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for _ in 0..20 {
+            let store = Arc::new(nearly_full(None, 16 * MIB));
+            while store.pool.open_segment(crate::pool::Urgency::Normal).is_ok() {}
+            let _threads = Maintenance::start(Arc::clone(&store)).unwrap();
+            assert!(runtime.block_on(store.wait_for_room(false)));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::Store;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 /// Between two looks at the index's growth frontier.
@@ -44,7 +44,8 @@ impl Maintenance {
         started.spawn("maintenance", move || store.keep_up(&stopped))?;
         let store = Arc::clone(&started.store);
         let is_over = Arc::clone(&ending);
-        started.spawn("cleaner", move || store.clean_until(|| is_over.load(Ordering::Acquire)))?;
+        let cleaner = started.spawn("cleaner", move || store.clean_until(|| is_over.load(Ordering::Acquire)))?;
+        started.store.begin_cleaning(cleaner);
         started.store.begin_growing();
         let store = Arc::clone(&started.store);
         started.spawn("growth", move || store.grow_until_ended())?;
@@ -55,9 +56,11 @@ impl Maintenance {
         Ok(started)
     }
 
-    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-        self.threads.push(std::thread::Builder::new().name(name.into()).spawn(work)?);
-        Ok(())
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<Thread> {
+        let spawned = std::thread::Builder::new().name(name.into()).spawn(work)?;
+        let thread = spawned.thread().clone();
+        self.threads.push(spawned);
+        Ok(thread)
     }
 }
 
