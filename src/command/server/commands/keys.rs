@@ -128,6 +128,35 @@ impl KeyRange {
     }
 }
 
+/// What a request does to keys of which its spec says `flags`: SET and BITFIELD do less with some options than with others.
+pub(super) fn flags_in(flags: &'static [&'static str], request: Args<'_>) -> &'static [&'static str] {
+    let name = request.at(0);
+    if !flags.contains(&"variable_flags") {
+        return flags;
+    }
+    if is_word(name, "SET") && !request.from(3).iter().any(|word| is_word(word, "GET")) {
+        return &["OW", "update"];
+    }
+    if is_word(name, "BITFIELD") && only_gets(request.from(2)) {
+        return &["RO", "access"];
+    }
+    &["RW", "access", "update"]
+}
+
+/// Whether all operations of a BITFIELD are GETs.
+fn only_gets(operations: Args<'_>) -> bool {
+    let mut at = 0;
+    // Ends: each turn takes two words or more.
+    while let Some(word) = operations.get(at) {
+        at += match () {
+            () if is_word(word, "GET") => 3,
+            () if is_word(word, "OVERFLOW") => 2,
+            () => return false,
+        };
+    }
+    true
+}
+
 /// The position of the key behind SORT's last STORE, which no spec can tell: the words before it take one more word or two.
 pub(super) fn stored_by_sort(request: Args<'_>) -> Option<usize> {
     let (mut at, mut stored) = (2, None);

@@ -166,7 +166,8 @@ fn keys_in(request: Args<'_>) -> Result<Vec<UsedKey<'_>>, CommandError> {
         let positions = spec
             .positions(request)
             .ok_or(const { CommandError::fixed("ERR Invalid arguments specified for command") })?;
-        keys.extend(positions.map(|at| (request.at(at), spec.flags)));
+        let flags = keys::flags_in(spec.flags, request);
+        keys.extend(positions.map(|at| (request.at(at), flags)));
     }
     if found.spec.name == "sort"
         && let Some(at) = keys::stored_by_sort(request)

@@ -35,6 +35,10 @@ fn counts_and_lists_agree() {
     assert_eq!(names.iter().filter(|name| !name.contains('|')).count() as i64, count);
     assert!(names.contains(&"object|encoding".to_owned()));
     assert_eq!(client.run("COMMAND LIST FILTERBY PATTERN GETR*"), Reply::bulks(["getrange"]));
+    assert_eq!(
+        client.run("COMMAND LIST FILTERBY PATTERN cl*help").sorted_texts(),
+        ["client|help", "cluster|help"].map(str::to_owned)
+    );
     assert_eq!(client.run("COMMAND LIST FILTERBY ACLCAT hyperloglog").sorted_texts()[0], "pfadd");
     assert_eq!(client.run("COMMAND LIST FILTERBY MODULE x"), Reply::Array(vec![]));
     assert_eq!(client.run("COMMAND LIST FILTERBY FOO x"), Reply::error("ERR syntax error"));
@@ -57,6 +61,17 @@ fn keys_are_found_in_requests() {
             .replace("\r\n", " "),
         "*2 *2 $1 a *2 +RO +access *2 $1 b *2 +OW +update "
     );
+    for (request, flags) in [
+        ("set k v EX 10", "OW update"),
+        ("set k v EX 10 get", "RW access update"),
+        ("bitfield k GET u8 0 OVERFLOW FAIL get u8 8", "RO access"),
+        ("bitfield k GET u8 0 SET u8 8 1", "RW access update"),
+        ("bitfield k", "RO access"),
+    ] {
+        let found = client.run(&format!("COMMAND GETKEYSANDFLAGS {request}"));
+        let words: Vec<String> = found.items()[0].items()[1].items().iter().map(Reply::text).collect();
+        assert_eq!(words.join(" "), flags, "{request}");
+    }
     assert_eq!(client.run("COMMAND GETKEYS mset a b c d"), Reply::bulks(["a", "c"]));
     assert_eq!(client.run("COMMAND GETKEYS object encoding k"), Reply::bulks(["k"]));
     assert_eq!(client.run("COMMAND GETKEYS nosuch a"), Reply::error("ERR Invalid command specified"));
