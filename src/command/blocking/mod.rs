@@ -8,6 +8,7 @@
 //! waiter is served or has given up is decided once, by its `State`: nothing is taken out of a key for one that is gone. While nobody waits a
 //! command pays one load for all of this.
 
+use super::sorted_set::score::any_number;
 use super::table::{Found, resolve, run};
 use super::{After, Client, CommandError, Ctx, ReplyMode, Session, Shared};
 use crate::base::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -522,8 +523,7 @@ impl Ctx<'_> {
 /// # Errors
 /// `ERR timeout is not a float or out of range`, `ERR timeout is negative`, `ERR timeout is out of range`.
 pub(super) fn timeout_arg(bytes: &[u8]) -> Result<Option<Duration>, CommandError> {
-    let seconds = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<f64>().ok()).filter(|n| !n.is_nan());
-    let seconds = seconds.ok_or(CommandError::fixed("ERR timeout is not a float or out of range"))?;
+    let seconds = any_number(bytes).ok_or(CommandError::fixed("ERR timeout is not a float or out of range"))?;
     let ms = (seconds * 1000.0).ceil();
     if ms >= i64::MAX as f64 {
         return Err(CommandError::fixed("ERR timeout is out of range"));

@@ -303,7 +303,11 @@ fn timeouts_are_seconds_with_fractions() {
         assert_eq!(of(text), Err("ERR timeout is not a float or out of range".to_owned()), "{text}");
     }
     assert_eq!(of("-1"), Err("ERR timeout is negative".to_owned()));
-    assert_eq!(of("1e17"), Err("ERR timeout is out of range".to_owned()));
+    assert_eq!(of("-0x1"), Err("ERR timeout is negative".to_owned()));
+    assert_eq!(of("0x10"), ms(16_000));
+    for text in ["1e17", "inf", "0x7FFFFFFFFFFFFF"] {
+        assert_eq!(of(text), Err("ERR timeout is out of range".to_owned()), "{text}");
+    }
 }
 
 /// One whose time is over while its command is being run has what that finds, or else its time is over.

@@ -146,15 +146,13 @@ impl Kind {
                 in_range(bytes.ok_or_else(|| "argument must be a memory value".to_owned())?, min, max)
             }
             Kind::SizeOrPercent => {
-                let percent = text.strip_suffix('%').map(|n| n.parse::<u32>().ok().filter(|p| *p <= 100));
-                match percent {
-                    Some(Some(percent)) => Ok(format!("{percent}%").into_bytes()),
-                    Some(None) => Err("argument must be a memory or percent value".to_owned()),
-                    None => {
-                        let bytes =
-                            size(text).ok_or_else(|| "argument must be a memory or percent value".to_owned())?;
-                        Ok(bytes.to_string().into_bytes())
-                    }
+                let bad = || "argument must be a memory or percent value".to_owned();
+                let Some(percent) = text.strip_suffix('%') else {
+                    return Ok(size(text).ok_or_else(bad)?.to_string().into_bytes());
+                };
+                match percent.parse::<u64>().map_err(|_| bad())? {
+                    percent @ ..=100 => Ok(format!("{percent}%").into_bytes()),
+                    _ => Err("percentage argument must be less or equal to 100".to_owned()),
                 }
             }
             Kind::Octal => {

@@ -44,6 +44,24 @@ fn defaults_are_those_of_redis() {
 }
 
 #[test]
+fn a_size_may_be_a_percentage() {
+    let settings = Settings::new();
+    for (value, canonical) in [("7%", "7%"), ("1mb", "1048576"), ("100%", "100%")] {
+        set(&settings, &[("maxmemory-clients", value)]).unwrap();
+        assert_eq!(text(&settings, "maxmemory-clients"), canonical);
+    }
+    for (value, reason) in [
+        ("200%", "percentage argument must be less or equal to 100"),
+        ("x%", "argument must be a memory or percent value"),
+        ("-5%", "argument must be a memory or percent value"),
+        ("-5", "argument must be a memory or percent value"),
+    ] {
+        let refused = refusal(&settings, &[("maxmemory-clients", value)]);
+        assert!(refused.ends_with(&format!("'maxmemory-clients') - {reason}")), "{refused}");
+    }
+}
+
+#[test]
 fn a_change_takes_effect_and_shows_in_its_canonical_form() {
     let settings = Settings::new();
     set(&settings, &[("MaxClients", "007"), ("maxmemory", "1gb"), ("slave-priority", "9"), ("appendonly", "YES")])

@@ -41,7 +41,7 @@ fn is_hexadecimal(text: &[u8]) -> bool {
 }
 
 /// Whatever number it is but NaN, rounded to infinity or 0 if need be.
-fn any_number(text: &[u8]) -> Option<f64> {
+pub fn any_number(text: &[u8]) -> Option<f64> {
     let value = if is_hexadecimal(text) {
         let (sign, digits) = match text {
             [b'-', b'0', _, digits @ ..] => (-1.0, digits),
