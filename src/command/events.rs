@@ -265,7 +265,7 @@ impl Watcher for ExpiryEvents {
             Change::Expired => &[(Events::EXPIRED, "expired")],
             Change::FieldsExpired => &[(Events::HASH, "hexpired")],
             Change::Ended => &[(Events::HASH, "hexpired"), (Events::GENERIC, "del")],
-            Change::Written | Change::Database => &[],
+            Change::Written | Change::Database | Change::CameExpired => &[],
         };
         for (_, event) in events.iter().filter(|(class, _)| asked.contains(*class)) {
             for message in messages(asked, db, event, name) {

@@ -22,6 +22,9 @@ pub enum Change {
     Ended,
     /// Its database was emptied, or swapped with another, and the key was there before or is there now.
     Database,
+    /// Its database was swapped with another, where there is one that has expired and was not removed yet; there was none before. For who looks it up
+    /// nothing has changed.
+    CameExpired,
 }
 
 impl Change {

@@ -123,6 +123,7 @@ impl Store {
             match (state(before), state(after)) {
                 (KeyState::Absent, KeyState::Absent) | (KeyState::Expired, KeyState::Expired) => None,
                 (KeyState::Expired, KeyState::Absent) => Some(Change::Expired),
+                (KeyState::Absent, KeyState::Expired) => Some(Change::CameExpired),
                 _ => Some(Change::Database),
             }
         });

@@ -293,6 +293,13 @@ fn whole_databases_touch_only_the_watched_keys_that_they_have() {
     client.run("SET k 1 PX 10");
     client.clock.advance(20);
     assert!(runs_after(&mut client, "WATCH k", &["FLUSHDB"]), "it had expired before");
+    client.run("SET k 1 PX 10");
+    client.clock.advance(20);
+    client.run("SWAPDB 0 1");
+    assert!(runs_after(&mut client, "WATCH k", &["SWAPDB 0 1"]), "what has come had expired");
+    client.run("SWAPDB 0 1");
+    assert!(runs_after(&mut client, "WATCH k", &["SWAPDB 0 1", "EXISTS k"]), "it is removed now");
+    assert!(!runs_after(&mut client, "WATCH k", &["SWAPDB 0 1", "SET k 1"]));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One watched key.
 struct Watched {
-    /// Whether it had expired, and was not removed yet, when WATCH came: to be removed is no change then.
+    /// Whether it had expired, and was not removed yet, when WATCH came, or when SWAPDB has brought it: to be removed is no change then.
     expired: AtomicBool,
     /// Whether it has changed.
     changed: AtomicBool,
@@ -22,6 +22,10 @@ struct Watched {
 impl Watcher for Watched {
     fn changed(&self, _db: Db, _name: &[u8], change: Change) -> bool {
         if matches!(change, Change::Expired | Change::Ended) && self.expired.swap(false, Ordering::AcqRel) {
+            return true;
+        }
+        if change == Change::CameExpired {
+            self.expired.store(true, Ordering::Release);
             return true;
         }
         // Release: pairs with the load of EXEC, which has the key's stripe by then.
