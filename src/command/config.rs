@@ -112,6 +112,9 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         ctx.store.set_pool_max_bytes(ctx.shared.settings.pool_max_bytes());
     }
     ctx.shared.follow_settings(ctx.store);
+    if pairs.iter().any(|(name, _)| name.to_ascii_lowercase().starts_with(b"maxmemory")) {
+        ctx.follow_limit();
+    }
     ctx.reply.ok();
     Ok(())
 }

@@ -66,6 +66,14 @@ impl Ctx<'_> {
         limit_bytes == 0 || self.store.is_within_share(self.worker, limit_bytes, 0) || self.make_room(limit_bytes, 0)
     }
 
+    /// The limit, or how to stay below it, may be another now: evicts keys for as long as one command may. What is above the limit after that goes with
+    /// the next writes. Inside a transaction, which holds stripes, all of it does.
+    pub(super) fn follow_limit(&mut self) {
+        if !self.session.in_exec && !self.loading {
+            self.has_room();
+        }
+    }
+
     /// Whether `sets` plain SETs of so many bytes of keys and values may run together: room for all of them is made ahead then. Where keys are not
     /// evicted, near the limit, each must ask for itself.
     #[inline]
