@@ -33,6 +33,8 @@ bitflags::bitflags! {
         const MULTI = 1 << 1;
         /// `b`: waits in a blocking command.
         const BLOCKED = 1 << 2;
+        /// `O`: MONITOR.
+        const MONITOR = 1 << 11;
         /// `t`: CLIENT TRACKING ON.
         const TRACKING = 1 << 8;
         /// `R`: the client that is told in its stead has gone.
@@ -55,7 +57,8 @@ bitflags::bitflags! {
 impl ClientFlags {
     /// The letters, `N` when there are none.
     pub fn letters(self) -> String {
-        const LETTERS: [(ClientFlags, char); 11] = [
+        const LETTERS: [(ClientFlags, char); 12] = [
+            (ClientFlags::MONITOR, 'O'),
             (ClientFlags::PUBSUB, 'P'),
             (ClientFlags::MULTI, 'x'),
             (ClientFlags::BLOCKED, 'b'),

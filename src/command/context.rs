@@ -38,6 +38,8 @@ bitflags::bitflags! {
         const LISTENING = 1 << 1;
         /// CLIENT TRACKING: the keys of its reads are remembered.
         const TRACKING = 1 << 2;
+        /// MONITOR: it is shown commands, and may not run those about keys.
+        const MONITOR = 1 << 3;
     }
 }
 

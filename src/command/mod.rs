@@ -3,6 +3,7 @@
 //! A handler reads [`Args`](crate::protocol::Args), calls the store and writes its reply; it never sees a socket. A family is one file plus a line in [`FAMILIES`].
 #![forbid(unsafe_code)]
 
+mod attention;
 mod bitmap;
 pub mod blocking;
 pub mod clients;
@@ -23,6 +24,7 @@ mod help;
 mod hyperloglog;
 mod list;
 mod lookups;
+mod monitor;
 mod outbox;
 mod parse;
 pub mod pubsub;
@@ -44,6 +46,7 @@ mod tracking;
 mod transaction;
 
 pub use crate::base::glob;
+pub use attention::{Attention, AttentionWord};
 pub use clients::{Client, Clients};
 pub use connection::leave;
 pub use context::{After, Ctx, Modes, ReplyMode, Session};

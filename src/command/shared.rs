@@ -4,6 +4,7 @@ use super::blocking::Blocking;
 use super::clients::Clients;
 use super::events::ExpiryEvents;
 use super::eviction::OverLimit;
+use super::monitor::Monitors;
 use super::pubsub::Channels;
 use super::server::slowlog::SlowLog;
 use super::settings::Settings;
@@ -231,6 +232,8 @@ pub struct Shared {
     pub pause: Pause,
     /// Who waits for which keys.
     pub blocking: Blocking,
+    /// MONITOR.
+    pub monitors: Monitors,
     /// SLOWLOG.
     pub slowlog: SlowLog,
     /// How long the limit of `maxmemory` was exceeded.
@@ -255,6 +258,7 @@ impl Shared {
             loading: Loading::default(),
             pause: Pause::default(),
             blocking: Blocking::default(),
+            monitors: Monitors::default(),
             slowlog: SlowLog::default(),
             over_limit: OverLimit::default(),
             shutdown: watch::Sender::new(None),

@@ -210,6 +210,11 @@ impl CommandSpec {
         }
     }
 
+    /// Whether replicas would hear of it although it changes no data.
+    pub fn is_replicated_anyway(&self) -> bool {
+        matches!(self.name, "pfcount" | "publish" | "spublish")
+    }
+
     /// HELP of a container, whose handler writes it (`help.rs`).
     pub const fn help(since: &'static str, group: Group, run: Handler) -> Self {
         Self {

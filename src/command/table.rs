@@ -9,7 +9,9 @@
 
 use super::context::RoomWaits;
 use super::server::slowlog;
-use super::{After, CommandError, CommandSpec, Ctx, Flags, Modes, PauseScope, pubsub, tracking, transaction};
+use super::{
+    After, Attention, CommandError, CommandSpec, Ctx, Flags, Modes, PauseScope, monitor, pubsub, tracking, transaction,
+};
 use crate::protocol::Args;
 use crate::store::Fsync;
 use std::time::{Duration, Instant};
@@ -28,6 +30,7 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     super::generic::COMMANDS,
     super::sort::COMMANDS,
     super::transaction::COMMANDS,
+    super::monitor::COMMANDS,
     super::connection::COMMANDS,
     super::config::COMMANDS,
     super::server::info::COMMANDS,
@@ -222,7 +225,7 @@ pub(super) fn run(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<()
         return Ok(());
     }
     ctx.session.room_waits = RoomWaits::default();
-    settle(ctx, found, mark, outcome)
+    settle(ctx, found, args, mark, outcome)
 }
 
 /// Runs a command of a transaction, which waits for nothing.
@@ -232,7 +235,7 @@ pub(super) fn run(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<()
 pub(super) fn run_within(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<(), CommandError> {
     let mark = ctx.reply.mark();
     let outcome = call(ctx, found, args);
-    settle(ctx, found, mark, outcome)
+    settle(ctx, found, args, mark, outcome)
 }
 
 /// Calls a command's handler, taking its time where that is to be known.
@@ -243,7 +246,7 @@ fn call(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<(), CommandE
     }
     let counters = ctx.stats.command(found.id);
     ctx.session.client.set_last_command(found.id);
-    let weight = timing_weight(counters.calls.get(), found.spec.flags, ctx.shared.settings.slowlog_threshold_us());
+    let weight = timing_weight(counters.calls.get(), found.spec.flags, ctx.shared.settings.attention().get());
     if weight == 0 {
         (found.spec.run)(ctx, args)
     } else {
@@ -266,6 +269,7 @@ fn call(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<(), CommandE
 fn settle(
     ctx: &mut Ctx<'_>,
     found: &Found,
+    args: Args<'_>,
     mark: usize,
     outcome: Result<(), CommandError>,
 ) -> Result<(), CommandError> {
@@ -275,6 +279,9 @@ fn settle(
     if !ctx.session.is_waiter {
         counters.calls.add(1);
         stats.commands_processed.add(1);
+        if ctx.shared.settings.attention().get().contains(Attention::MONITOR) {
+            monitor::show(ctx, found, args);
+        }
     }
     if let Err(error) = &outcome {
         counters.failed.add(1);
@@ -291,28 +298,19 @@ const ALWAYS_TIMED_CALLS: u64 = 64;
 /// After these, one call of a fast command in so many is timed and stands for the others.
 const TIMED_ONE_IN: u64 = 16;
 
-/// When even faster commands than this one are to be logged as slow, in microseconds, every call is timed.
-const SAMPLED_ABOVE_US: i64 = 1000;
-
 /// How many calls the time of this one stands for; 0 when it need not be timed.
 ///
 /// Reading the clock twice costs about as much as a tenth of a GET, so calls of fast commands are sampled, unless the slow log
 /// asks for calls that short. Commands that may take long are always timed.
 #[inline]
-fn timing_weight(calls: u64, flags: Flags, slowlog_threshold_us: i64) -> u64 {
-    if calls < ALWAYS_TIMED_CALLS || !flags.contains(Flags::FAST) || !may_sample_time(slowlog_threshold_us) {
+fn timing_weight(calls: u64, flags: Flags, attention: Attention) -> u64 {
+    if calls < ALWAYS_TIMED_CALLS || !flags.contains(Flags::FAST) || attention.contains(Attention::TIMES) {
         1
     } else if calls.is_multiple_of(TIMED_ONE_IN) {
         TIMED_ONE_IN
     } else {
         0
     }
-}
-
-/// Whether the slow log leaves it open whether each call of a fast command is timed.
-#[inline]
-pub(super) fn may_sample_time(slowlog_threshold_us: i64) -> bool {
-    !(0..SAMPLED_ABOVE_US).contains(&slowlog_threshold_us)
 }
 
 /// Whether the request may run: its command exists, has the right number of arguments, the client is authenticated or need not be,
@@ -325,8 +323,10 @@ fn admit(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Found, CommandError> {
         CommandError::arity(&found.full_name())
     } else if !ctx.session.authenticated && !flags.contains(Flags::NO_AUTH) {
         CommandError::fixed("NOAUTH Authentication required.")
-    } else if ctx.session.modes.contains(Modes::SUBSCRIBED) && !pubsub::may_run_subscribed(found.spec) {
-        pubsub::refusal(&found.full_name())
+    } else if ctx.session.modes.intersects(Modes::SUBSCRIBED | Modes::MONITOR)
+        && let Some(refusal) = refused_by_mode(ctx.session.modes, &found)
+    {
+        refusal
     } else if ctx.loading && !flags.contains(Flags::LOADING) {
         CommandError::fixed("LOADING Redis is loading the dataset in memory")
     } else if ctx.store.has_failed_to_sync() && is_refused_unsynced(ctx, flags) {
@@ -342,6 +342,16 @@ fn admit(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Found, CommandError> {
     Err(refusal)
 }
 
+/// Why a client that is subscribed over RESP2, or monitors, may not run the command, if it may not.
+#[cold]
+fn refused_by_mode(modes: Modes, found: &Found) -> Option<CommandError> {
+    if modes.contains(Modes::SUBSCRIBED) && !pubsub::may_run_subscribed(found.spec) {
+        Some(pubsub::refusal(&found.full_name()))
+    } else {
+        (modes.contains(Modes::MONITOR) && !monitor::may_run_monitoring(found.spec)).then_some(monitor::REFUSAL)
+    }
+}
+
 /// Whether a command of these flags is refused once a sync has failed: writes are, and where each reply has to speak of what is on the disk, so are
 /// reads.
 #[cold]
@@ -355,7 +365,7 @@ fn is_paused(ctx: &Ctx<'_>, found: &Found) -> bool {
     ctx.shared.pause.window(ctx.now_ms).is_some_and(|window| {
         window.scope == PauseScope::All
             || transaction::flags_of(ctx, found).contains(Flags::WRITE)
-            || matches!(found.spec.name, "pfcount" | "publish" | "spublish")
+            || found.spec.is_replicated_anyway()
     })
 }
 

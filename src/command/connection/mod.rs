@@ -8,7 +8,9 @@ mod kill;
 mod tracking;
 
 use super::context::ReplyMode;
-use super::{After, CommandError, CommandSpec, Ctx, Group, Modes, Session, Shared, parse, pubsub, transaction};
+use super::{
+    After, CommandError, CommandSpec, Ctx, Group, Modes, Session, Shared, monitor, parse, pubsub, transaction,
+};
 use super::{Arity, Flags, KeySpec};
 use crate::protocol::{Args, Protocol};
 
@@ -134,8 +136,9 @@ fn reset(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Ends what a session is subscribed to and tracks: it ends, or begins anew.
+/// Ends what a session is subscribed to, tracks and monitors: it ends, or begins anew.
 pub fn leave(shared: &Shared, session: &mut Session) {
+    monitor::leave(shared, session);
     pubsub::leave(shared, session);
     tracking::stop(shared, session);
 }

@@ -142,7 +142,7 @@ pub(super) fn follow(session: &mut Session) {
     session.client.set_flag(ClientFlags::PUBSUB, subscribed);
     session.client.set_subscriptions(counts);
     session.modes.set(Modes::SUBSCRIBED, subscribed && session.protocol == Protocol::Resp2);
-    session.modes.set(Modes::LISTENING, subscribed || session.modes.contains(Modes::TRACKING));
+    session.modes.set(Modes::LISTENING, subscribed || session.modes.intersects(Modes::TRACKING | Modes::MONITOR));
 }
 
 fn confirm(ctx: &mut Ctx<'_>, word: &str, name: Option<&[u8]>, count: usize) {

@@ -9,7 +9,7 @@ mod change;
 pub use change::{Answer, Together};
 
 use super::string::value;
-use super::table::{by_name, may_sample_time};
+use super::table::by_name;
 use super::{CommandId, Ctx, Modes, ReplyMode};
 use crate::protocol::Args;
 use crate::store::{Entry, Key, RUN, Store};
@@ -80,7 +80,7 @@ fn count_calls(ctx: &Ctx<'_>, id: CommandId, calls: u64, time: Duration) {
 }
 
 /// Whether nothing asks for a look at each command: authentication, modes of the session, keyspace events, recovery, a disk that failed, MULTI, CLIENT PAUSE and REPLY,
-/// a slow log of very short times.
+/// MONITOR, a slow log of very short times.
 fn may_run_together(ctx: &Ctx<'_>) -> bool {
     ctx.session.authenticated
         && !ctx.store.has_failed_to_sync()
@@ -90,7 +90,7 @@ fn may_run_together(ctx: &Ctx<'_>) -> bool {
         && ctx.session.multi.is_none()
         && ctx.session.reply_mode == ReplyMode::On
         && ctx.shared.pause.window(ctx.now_ms).is_none()
-        && may_sample_time(ctx.shared.settings.slowlog_threshold_us())
+        && ctx.shared.settings.attention().get().is_empty()
 }
 
 fn get_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) -> Args<'r>) -> usize {

@@ -3,7 +3,7 @@
 //! Entering one takes a lock and copies the arguments, cut to what is shown; commands that are not slow never come here.
 
 use super::ADMIN;
-use crate::command::parse::integer;
+use crate::command::parse::{integer, is_word};
 use crate::command::{Arity, CommandError, CommandSpec, Ctx, Flags, Found, Group, help};
 use crate::protocol::Args;
 use std::collections::VecDeque;
@@ -149,10 +149,11 @@ fn shown_arg(arg: &[u8]) -> Vec<u8> {
 }
 
 /// Whether argument `i` may be a password.
-fn is_secret(full_name: &str, args: Args<'_>, i: usize) -> bool {
+pub(in crate::command) fn is_secret(full_name: &str, args: Args<'_>, i: usize) -> bool {
     match full_name {
         "auth" => i >= 1,
-        "hello" => i >= 3,
+        // Behind AUTH there are two of them.
+        "hello" => (2..i).rev().take(2).any(|at| is_word(args.at(at), "AUTH")),
         "config|set" => i >= 3 && i % 2 == 1 && args.at(i - 1).to_ascii_lowercase().ends_with(b"pass"),
         _ => false,
     }

@@ -19,6 +19,7 @@ pub use table::SETTINGS;
 
 use super::clients::ClientClass;
 use super::events::Events;
+use super::{Attention, AttentionWord};
 use crate::store::{EvictionPolicy, Fsync, Store};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -95,6 +96,9 @@ pub enum SettingError {
     },
 }
 
+/// When even faster commands than this one are to be logged as slow, in microseconds, every call is timed.
+const SAMPLED_ABOVE_US: i64 = 1000;
+
 /// Values of the settings that connections and commands read all the time.
 #[derive(Debug, Default)]
 struct Live {
@@ -108,6 +112,7 @@ struct Live {
     password_set: AtomicBool,
     hz: AtomicU64,
     slowlog_threshold_us: AtomicI64,
+    attention: AttentionWord,
     slowlog_max_len: AtomicU64,
     databases: AtomicU64,
     shutdown_timeout_secs: AtomicU64,
@@ -306,6 +311,12 @@ impl Settings {
         self.live.slowlog_threshold_us.load(Relaxed)
     }
 
+    /// What has each command looked at more closely. Of it [`Attention::TIMES`] follows the settings.
+    #[inline]
+    pub fn attention(&self) -> &AttentionWord {
+        &self.live.attention
+    }
+
     /// Most entries of the slow log.
     pub fn slowlog_max_len(&self) -> usize {
         self.live.slowlog_max_len.load(Relaxed) as usize
@@ -402,7 +413,9 @@ impl Settings {
         let password_at = Self::find(b"requirepass").expect("the name is in the table");
         live.password_set.store(!values[password_at].is_empty(), Relaxed);
         live.hz.store(unsigned("hz"), Relaxed);
-        live.slowlog_threshold_us.store(number("slowlog-log-slower-than"), Relaxed);
+        let slowlog_threshold_us = number("slowlog-log-slower-than");
+        live.slowlog_threshold_us.store(slowlog_threshold_us, Relaxed);
+        live.attention.set(Attention::TIMES, (0..SAMPLED_ABOVE_US).contains(&slowlog_threshold_us));
         live.slowlog_max_len.store(unsigned("slowlog-max-len"), Relaxed);
         live.databases.store(unsigned("databases"), Relaxed);
         live.shutdown_timeout_secs.store(unsigned("shutdown-timeout"), Relaxed);

@@ -44,6 +44,15 @@ fn defaults_are_those_of_redis() {
 }
 
 #[test]
+fn every_call_is_timed_when_the_slow_log_asks_for_very_short_ones() {
+    let settings = Settings::new();
+    for (threshold_us, all) in [("0", true), ("999", true), ("1000", false), ("-1", false)] {
+        set(&settings, &[("slowlog-log-slower-than", threshold_us)]).unwrap();
+        assert_eq!(settings.attention().get().contains(Attention::TIMES), all, "{threshold_us}");
+    }
+}
+
+#[test]
 fn a_size_may_be_a_percentage() {
     let settings = Settings::new();
     for (value, canonical) in [("7%", "7%"), ("1mb", "1048576"), ("100%", "100%")] {

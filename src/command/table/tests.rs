@@ -147,17 +147,15 @@ fn an_error_takes_back_what_was_written() {
 #[test]
 fn sampled_times_stand_for_every_call() {
     const CALLS: u64 = 16_000;
-    const MS_10: i64 = 10_000;
-    let timed = |flags, threshold_us| {
-        let weights: Vec<u64> = (0..CALLS).map(|calls| timing_weight(calls, flags, threshold_us)).collect();
+    let timed = |flags, attention| {
+        let weights: Vec<u64> = (0..CALLS).map(|calls| timing_weight(calls, flags, attention)).collect();
         let sum: u64 = weights.iter().sum();
         assert!(sum.abs_diff(CALLS) <= TIMED_ONE_IN, "{sum}");
         weights.iter().filter(|&&weight| weight > 0).count() as u64
     };
-    assert_eq!(timed(Flags::READONLY, MS_10), CALLS);
-    assert_eq!(timed(Flags::FAST, 0), CALLS, "the slow log wants all of them");
-    assert!(timed(Flags::FAST, MS_10) < CALLS / 10);
-    assert!(timed(Flags::FAST, -1) < CALLS / 10, "the slow log is off");
+    assert_eq!(timed(Flags::READONLY, Attention::empty()), CALLS);
+    assert_eq!(timed(Flags::FAST, Attention::TIMES), CALLS);
+    assert!(timed(Flags::FAST, Attention::empty()) < CALLS / 10);
 }
 
 #[test]
