@@ -6,8 +6,10 @@ bitflags::bitflags! {
     /// What is asked for.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Attention: u32 {
-        /// Every call is timed, also of fast commands: the slow log, or the latency monitor, wants to hear of calls that short.
+        /// Every call is timed, also of fast commands.
         const TIMES = 1;
+        /// No commands run together: each is to be told of for itself.
+        const SINGLY = 1 << 2;
         /// Somebody has said MONITOR.
         const MONITOR = 1 << 1;
     }

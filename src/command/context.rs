@@ -6,6 +6,7 @@ use super::events::Pending;
 use super::pubsub::Subscriptions;
 use super::shared::{Shared, ShutdownRequest};
 use super::stats::WorkerStats;
+use super::table::CommandId;
 use super::tracking::SessionTracking;
 use super::transaction::{Queue, Watches};
 use crate::protocol::{Args, Protocol, ReplyWriter};
@@ -284,6 +285,14 @@ impl<'a> Ctx<'a> {
         }
         if self.session.reply_mode == ReplyMode::On && self.session.client.signals().contains(Signals::POSTED) {
             self.take_posted();
+        }
+    }
+
+    /// Counts `calls` of a command that took so long each, if that is wanted.
+    #[inline]
+    pub(super) fn note_times(&self, id: CommandId, time: Duration, calls: u64) {
+        if self.shared.settings.latency_tracking() {
+            self.stats.note_times(id, time.as_nanos() as u64, calls);
         }
     }
 

@@ -4,11 +4,12 @@
 //! is used up are the bytes in use summed up again (`store/evict.rs`).
 
 use super::context::RoomWaits;
+use super::server::latency;
 use super::{CommandSpec, Ctx, Events, Flags};
 use crate::protocol::Args;
 use crate::store::{Evicted, EvictionRules, Key};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// More than what the log adds to a plain SET: record header, batch header and padding.
 const LOG_BYTES_PER_SET: u64 = 128;
@@ -130,7 +131,9 @@ impl Ctx<'_> {
     /// Evicts. It is nobody's doing: a client that is not told of its own changes is told of these.
     fn evicting<R>(&mut self, evict: impl FnOnce(&mut Self) -> R) -> R {
         let client = std::mem::take(&mut self.worker.client);
+        let started = Instant::now();
         let result = evict(self);
+        latency::note(self, "eviction-cycle", started.elapsed());
         self.worker.client = client;
         result
     }

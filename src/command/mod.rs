@@ -21,6 +21,7 @@ mod generic;
 mod geo;
 mod hash;
 mod help;
+mod histogram;
 mod hyperloglog;
 mod list;
 mod lookups;

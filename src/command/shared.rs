@@ -6,6 +6,7 @@ use super::events::ExpiryEvents;
 use super::eviction::OverLimit;
 use super::monitor::Monitors;
 use super::pubsub::Channels;
+use super::server::latency::events::LatencyEvents;
 use super::server::slowlog::SlowLog;
 use super::settings::Settings;
 use super::stats::Stats;
@@ -234,6 +235,8 @@ pub struct Shared {
     pub blocking: Blocking,
     /// MONITOR.
     pub monitors: Monitors,
+    /// LATENCY.
+    pub latency: LatencyEvents,
     /// SLOWLOG.
     pub slowlog: SlowLog,
     /// How long the limit of `maxmemory` was exceeded.
@@ -259,6 +262,7 @@ impl Shared {
             pause: Pause::default(),
             blocking: Blocking::default(),
             monitors: Monitors::default(),
+            latency: LatencyEvents::default(),
             slowlog: SlowLog::default(),
             over_limit: OverLimit::default(),
             shutdown: watch::Sender::new(None),

@@ -4,10 +4,11 @@
 //! 1. A [`Counter`] has one writing thread, so that counting is a plain load and store, without a locked instruction.
 //! 2. CONFIG RESETSTAT never writes a counter: it remembers the sums so far, and readers subtract them.
 
+use super::histogram::{Histogram, Times};
 use super::table::CommandId;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Most different error prefixes that are counted; what comes after them is not.
 pub const MAX_ERROR_PREFIXES: usize = 128;
@@ -75,6 +76,8 @@ pub struct WorkerStats {
     /// Clients closed because they sent more than `client-query-buffer-limit` without completing a request.
     pub query_limit_disconnections: Counter,
     commands: Box<[CommandCounters]>,
+    /// By command; of those that were timed.
+    times: Box<[OnceLock<Box<Histogram>>]>,
     /// Locked on error replies and by readers only.
     errors: Mutex<BTreeMap<String, u64>>,
 }
@@ -97,6 +100,7 @@ impl WorkerStats {
             output_limit_disconnections: Counter::default(),
             query_limit_disconnections: Counter::default(),
             commands: (0..commands).map(|_| CommandCounters::default()).collect(),
+            times: (0..commands).map(|_| OnceLock::new()).collect(),
             errors: Mutex::default(),
         }
     }
@@ -108,6 +112,15 @@ impl WorkerStats {
     #[inline]
     pub fn command(&self, id: CommandId) -> &CommandCounters {
         &self.commands[id.index()]
+    }
+
+    /// Counts `calls` of a command that took so many nanoseconds each.
+    ///
+    /// # Panics
+    /// If `id` is not one of the joined table's.
+    #[inline]
+    pub fn note_times(&self, id: CommandId, nanos: u64, calls: u64) {
+        self.times[id.index()].get_or_init(Box::default).add(nanos, calls);
     }
 
     /// Counts an error reply by its first word.
@@ -237,6 +250,8 @@ pub struct Stats {
 struct Baseline {
     totals: Totals,
     commands: Box<[CommandTotals]>,
+    /// By command; of those that had been timed.
+    times: BTreeMap<usize, Times>,
 }
 
 /// Samples that [`Rates`] are worked out from.
@@ -258,6 +273,7 @@ impl Stats {
             baseline: Mutex::new(Baseline {
                 totals: Totals::default(),
                 commands: vec![CommandTotals::default(); commands].into_boxed_slice(),
+                times: BTreeMap::new(),
             }),
             sampler: Mutex::default(),
         }
@@ -307,6 +323,24 @@ impl Stats {
         self.raw_command(id.index()).combine(baseline.commands[id.index()], u64::saturating_sub)
     }
 
+    fn raw_times(&self, index: usize) -> Times {
+        let mut times = Times::default();
+        self.threads.iter().filter_map(|t| t.times[index].get()).for_each(|histogram| times.take_in(histogram));
+        times
+    }
+
+    /// How long one command's calls took since the last reset, on all threads; `None` if none was timed.
+    ///
+    /// # Panics
+    /// If `id` is not one of the joined table's.
+    pub fn times(&self, id: CommandId) -> Option<Times> {
+        let mut times = self.raw_times(id.index());
+        if let Some(before) = lock(&self.baseline).times.get(&id.index()) {
+            times.since(before);
+        }
+        (times.total() > 0).then_some(times)
+    }
+
     /// Error replies by prefix, in alphabetical order.
     pub fn errors(&self) -> BTreeMap<String, u64> {
         let mut sum = BTreeMap::new();
@@ -325,6 +359,8 @@ impl Stats {
         for i in 0..self.commands {
             baseline.commands[i] = self.raw_command(i);
         }
+        let timed = (0..self.commands).map(|i| (i, self.raw_times(i))).filter(|(_, times)| times.total() > 0);
+        baseline.times = timed.collect();
         for thread in &self.threads {
             lock(&thread.errors).clear();
         }

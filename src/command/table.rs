@@ -8,7 +8,7 @@
 //! one name; every name is in lower case and at most [`NAME_MAX_BYTES`] long.
 
 use super::context::RoomWaits;
-use super::server::slowlog;
+use super::server::{latency, slowlog};
 use super::{
     After, Attention, CommandError, CommandSpec, Ctx, Flags, Modes, PauseScope, monitor, pubsub, tracking, transaction,
 };
@@ -256,9 +256,11 @@ fn call(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<(), CommandE
         let asleep = if let After::Pause(length) = ctx.after { length } else { Duration::ZERO };
         let elapsed = started.elapsed() + asleep;
         counters.nanos.add(elapsed.as_nanos() as u64 * weight);
+        ctx.note_times(found.id, elapsed, weight);
         // One that begins to wait is noted when it is served.
         if !matches!(ctx.after, After::Block(_)) {
             slowlog::note(ctx, found, args, elapsed);
+            latency::note_command(ctx, found.spec.flags, elapsed);
         }
         outcome
     }

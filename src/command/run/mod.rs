@@ -8,9 +8,10 @@ mod change;
 
 pub use change::{Answer, Together};
 
+use super::server::latency;
 use super::string::value;
 use super::table::by_name;
-use super::{CommandId, Ctx, Modes, ReplyMode};
+use super::{Attention, CommandId, Ctx, Flags, Modes, ReplyMode};
 use crate::protocol::Args;
 use crate::store::{Entry, Key, RUN, Store};
 use std::sync::LazyLock;
@@ -76,6 +77,9 @@ fn count_calls(ctx: &Ctx<'_>, id: CommandId, calls: u64, time: Duration) {
     let counters = ctx.stats.command(id);
     counters.nanos.add(time.as_nanos() as u64);
     counters.calls.add(calls);
+    ctx.note_times(id, time / calls as u32, calls);
+    // All of those that run together are fast.
+    latency::note_command(ctx, Flags::FAST, time);
     ctx.session.client.set_last_command(id);
 }
 
@@ -90,7 +94,7 @@ fn may_run_together(ctx: &Ctx<'_>) -> bool {
         && ctx.session.multi.is_none()
         && ctx.session.reply_mode == ReplyMode::On
         && ctx.shared.pause.window(ctx.now_ms).is_none()
-        && ctx.shared.settings.attention().get().is_empty()
+        && !ctx.shared.settings.attention().get().intersects(Attention::SINGLY | Attention::MONITOR)
 }
 
 fn get_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) -> Args<'r>) -> usize {

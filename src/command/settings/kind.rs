@@ -29,6 +29,8 @@ pub enum Kind {
     Text,
     /// Any words, one blank between two.
     Words,
+    /// Numbers from 0 to 100.
+    Percentiles,
     /// One of these words.
     Enum(&'static [&'static str]),
     /// `class hard soft seconds`, for some of the classes.
@@ -115,7 +117,7 @@ fn in_range(value: i64, min: i64, max: i64) -> Result<Vec<u8>, String> {
 impl Kind {
     /// Whether a directive of a configuration file may give it several words.
     pub fn takes_words(self) -> bool {
-        matches!(self, Kind::Words | Kind::OutputLimits | Kind::SavePoints)
+        matches!(self, Kind::Words | Kind::Percentiles | Kind::OutputLimits | Kind::SavePoints)
     }
 
     /// The canonical form of `value`, given the setting's `current` one.
@@ -131,6 +133,17 @@ impl Kind {
             Kind::Text => Ok(value.to_vec()),
             Kind::Words => {
                 let words: Vec<&str> = text.split_ascii_whitespace().collect();
+                Ok(words.join(" ").into_bytes())
+            }
+            Kind::Percentiles => {
+                let numbers: Result<Vec<f64>, _> = text.split_ascii_whitespace().map(str::parse).collect();
+                let numbers = numbers.map_err(|_| "Invalid latency-tracking-info-percentiles parameters".to_owned())?;
+                if !numbers.iter().all(|percent| (0.0..=100.0).contains(percent)) {
+                    return Err(
+                        "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".to_owned()
+                    );
+                }
+                let words: Vec<String> = numbers.iter().map(f64::to_string).collect();
                 Ok(words.join(" ").into_bytes())
             }
             Kind::Bool => match text.to_ascii_lowercase().as_str() {

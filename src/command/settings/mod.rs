@@ -113,6 +113,8 @@ struct Live {
     hz: AtomicU64,
     slowlog_threshold_us: AtomicI64,
     attention: AttentionWord,
+    latency_threshold_ms: AtomicU64,
+    latency_tracking: AtomicBool,
     slowlog_max_len: AtomicU64,
     databases: AtomicU64,
     shutdown_timeout_secs: AtomicU64,
@@ -311,7 +313,19 @@ impl Settings {
         self.live.slowlog_threshold_us.load(Relaxed)
     }
 
-    /// What has each command looked at more closely. Of it [`Attention::TIMES`] follows the settings.
+    /// Events that take so many milliseconds or longer are remembered; none when 0.
+    #[inline]
+    pub fn latency_threshold_ms(&self) -> u64 {
+        self.live.latency_threshold_ms.load(Relaxed)
+    }
+
+    /// Whether it is counted how long calls of commands take.
+    #[inline]
+    pub fn latency_tracking(&self) -> bool {
+        self.live.latency_tracking.load(Relaxed)
+    }
+
+    /// What has each command looked at more closely. Of it [`Attention::TIMES`] and [`Attention::SINGLY`] follow the settings.
     #[inline]
     pub fn attention(&self) -> &AttentionWord {
         &self.live.attention
@@ -415,7 +429,12 @@ impl Settings {
         live.hz.store(unsigned("hz"), Relaxed);
         let slowlog_threshold_us = number("slowlog-log-slower-than");
         live.slowlog_threshold_us.store(slowlog_threshold_us, Relaxed);
-        live.attention.set(Attention::TIMES, (0..SAMPLED_ABOVE_US).contains(&slowlog_threshold_us));
+        let latency_threshold_ms = unsigned("latency-monitor-threshold");
+        live.latency_threshold_ms.store(latency_threshold_ms, Relaxed);
+        let is_short = (0..SAMPLED_ABOVE_US).contains(&slowlog_threshold_us);
+        live.attention.set(Attention::TIMES, is_short || latency_threshold_ms > 0);
+        live.attention.set(Attention::SINGLY, is_short);
+        live.latency_tracking.store(text("latency-tracking") == "yes", Relaxed);
         live.slowlog_max_len.store(unsigned("slowlog-max-len"), Relaxed);
         live.databases.store(unsigned("databases"), Relaxed);
         live.shutdown_timeout_secs.store(unsigned("shutdown-timeout"), Relaxed);

@@ -44,11 +44,29 @@ fn defaults_are_those_of_redis() {
 }
 
 #[test]
-fn every_call_is_timed_when_the_slow_log_asks_for_very_short_ones() {
+fn every_call_is_timed_when_very_short_ones_matter() {
     let settings = Settings::new();
     for (threshold_us, all) in [("0", true), ("999", true), ("1000", false), ("-1", false)] {
         set(&settings, &[("slowlog-log-slower-than", threshold_us)]).unwrap();
-        assert_eq!(settings.attention().get().contains(Attention::TIMES), all, "{threshold_us}");
+        assert_eq!(settings.attention().get() == Attention::TIMES | Attention::SINGLY, all, "{threshold_us}");
+    }
+    set(&settings, &[("latency-monitor-threshold", "100")]).unwrap();
+    assert_eq!(settings.attention().get(), Attention::TIMES);
+    set(&settings, &[("latency-monitor-threshold", "0")]).unwrap();
+    assert_eq!(settings.attention().get(), Attention::empty());
+}
+
+#[test]
+fn percentiles_are_numbers_up_to_a_hundred() {
+    let (settings, name) = (Settings::new(), "latency-tracking-info-percentiles");
+    set(&settings, &[(name, "50.0 99.900 100 0")]).unwrap();
+    assert_eq!(text(&settings, name), "50 99.9 100 0");
+    for (value, reason) in [
+        ("50,99", "Invalid latency-tracking-info-percentiles parameters"),
+        ("101", "between [0.0,100.0]"),
+        ("-1", "[0.0,"),
+    ] {
+        assert!(refusal(&settings, &[(name, value)]).contains(reason), "{value}");
     }
 }
 

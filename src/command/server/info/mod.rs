@@ -14,14 +14,12 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[CommandSpec {
 }];
 
 /// When a section is shown without being named.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Shown {
     /// Always.
     ByDefault,
     /// With `all` and `everything`.
     WithAll,
-    /// With `everything`.
-    WithEverything,
 }
 
 struct Section {
@@ -47,7 +45,7 @@ const SECTIONS: &[Section] = &[
     section("modules", "Modules", Shown::ByDefault, |_, _| {}),
     section("commandstats", "Commandstats", Shown::WithAll, sections::commandstats),
     section("errorstats", "Errorstats", Shown::ByDefault, sections::errorstats),
-    section("latencystats", "Latencystats", Shown::WithEverything, |_, _| {}),
+    section("latencystats", "Latencystats", Shown::WithAll, sections::latencystats),
     section("cluster", "Cluster", Shown::ByDefault, |report, _| report.field("cluster_enabled", 0)),
     section("keyspace", "Keyspace", Shown::ByDefault, sections::keyspace),
 ];
@@ -108,8 +106,7 @@ fn is_asked_for(section: &Section, args: Args<'_>) -> bool {
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
         match name.as_str() {
             "default" => section.shown == Shown::ByDefault,
-            "all" => section.shown <= Shown::WithAll,
-            "everything" => true,
+            "all" | "everything" => true,
             "module_list" => section.name == "modules",
             name => section.name == name,
         }

@@ -343,6 +343,18 @@ pub(super) fn commandstats(report: &mut Report, ctx: &Ctx<'_>) {
     }
 }
 
+/// Of what was timed: of fast commands one call in sixteen stands for the others.
+pub(super) fn latencystats(report: &mut Report, ctx: &Ctx<'_>) {
+    let percents = setting(ctx, "latency-tracking-info-percentiles");
+    for found in all() {
+        if let Some(times) = ctx.shared.stats.times(found.id) {
+            let told = |percent: &str| format!("p{percent}={:.3}", times.percentile_us(percent.parse().unwrap_or(0.0)));
+            let told: Vec<String> = percents.split(' ').filter(|percent| !percent.is_empty()).map(told).collect();
+            report.field(&format!("latency_percentiles_usec_{}", found.full_name()), told.join(","));
+        }
+    }
+}
+
 pub(super) fn errorstats(report: &mut Report, ctx: &Ctx<'_>) {
     for (prefix, count) in ctx.shared.stats.errors() {
         report.field(&format!("errorstat_{prefix}"), format_args!("count={count}"));
