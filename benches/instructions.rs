@@ -9,14 +9,14 @@
 //! ```
 //!
 //! The difference by 1,000 is the cost of one, the formatting of its key's name included; `get` in the place of `set` counts GETs. `hset`, `lpush`, `sadd` and
-//! `zadd` count such commands, found in the table of commands and replied to, on one collection. A third
-//! word, such as `allkeys-lru`, is the eviction policy whose clocks they keep. It says what hooks, defects and the scheduler of the tests cost where they are not: it must
+//! `zadd` count such commands, found in the table of commands and replied to, on one collection; `one-set` and `one-get` a SET and a GET that come alone, from the
+//! request to the reply. A third word, such as `allkeys-lru`, is the eviction policy whose clocks they keep. It says what hooks, defects and the scheduler of the tests cost where they are not: it must
 //! not grow when one of them is touched. Keys are hashed with a random key, so counts differ by some tenths of a percent from run to run.
 
 use bytes::BytesMut;
 use crossbeam_epoch::pin;
 use fencepost::base::Clock;
-use fencepost::command::{Direct, execute_run};
+use fencepost::command::{Direct, execute, execute_run};
 use fencepost::protocol::ArgSpans;
 use fencepost::store::{EvictionPolicy, Key, Store, Worker};
 
@@ -37,6 +37,11 @@ fn main() {
     if let Some(change) = changes.into_iter().find(|change| args.iter().any(|arg| arg == change)) {
         run_pipelines(&store, &mut worker, change, count);
         println!("{count} of {change}");
+        return;
+    }
+    if let Some(command) = ["one-set", "one-get"].into_iter().find(|command| args.iter().any(|arg| arg == command)) {
+        run_alone(&store, &mut worker, command, count);
+        println!("{count} of {command}");
         return;
     }
     for number in 0..count {
@@ -61,6 +66,23 @@ fn set(store: &Store, worker: &mut Worker, name: &str) {
     let mut txn = store.write(worker, &[key], 1, &guard);
     txn.set_inline(key, &[7; 64], None).expect("staged");
     txn.commit().expect("room");
+}
+
+/// `count` commands, each alone.
+fn run_alone(store: &Store, worker: &mut Worker, command: &str, count: u64) {
+    let mut direct = Direct::new(Clock::manual(1));
+    let mut out = BytesMut::new();
+    let value = "v".repeat(64);
+    for number in 0..count {
+        let name = name(number % KEYS);
+        let (bytes, spans) = match command {
+            "one-set" => request(&["SET", &name, &value]),
+            _ => request(&["GET", &name]),
+        };
+        out.clear();
+        let ran = direct.with_ctx(store, worker, &mut out, |ctx| execute(ctx, spans.args(&bytes)));
+        assert!(ran.is_ok(), "there is room");
+    }
 }
 
 /// `count` changes of one collection, in pipelines.
