@@ -6,7 +6,7 @@
 use super::outbox::Outbox;
 use super::settings::OutputLimits;
 use super::table::CommandId;
-use crate::protocol::{Protocol, ReplyWriter};
+use crate::protocol::{Args, Protocol, ReplyWriter};
 use crate::store::Db;
 use bytes::BytesMut;
 use std::collections::BTreeMap;
@@ -296,6 +296,13 @@ impl Client {
         self.query_bytes.store(query_bytes as u64, Relaxed);
         self.query_room.store(query_room as u64, Relaxed);
         self.output_bytes.store(output_bytes as u64, Relaxed);
+    }
+
+    /// Notes that it is in the middle of this request, which its buffer holds: with the next note of what it leaves behind that is over.
+    pub fn note_running(&self, args: Args<'_>) {
+        let digits = |number: usize| number.to_string().len();
+        let words: usize = args.iter().map(|word| word.len() + digits(word.len()) + 5).sum();
+        self.query_bytes.store((words + digits(args.len()) + 3) as u64, Relaxed);
     }
 
     /// When it last did something, in Unix milliseconds.

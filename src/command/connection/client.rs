@@ -243,7 +243,8 @@ fn id(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn info(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn info(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    ctx.session.client.note_running(args);
     let mut line = ctx.session.client.describe(ctx.now_ms);
     line.push(b'\n');
     ctx.reply.verbatim("txt", &line);
@@ -251,6 +252,7 @@ fn info(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandError> {
 }
 
 fn list(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    ctx.session.client.note_running(args);
     let clients: Vec<Arc<Client>> = match args.get(2) {
         None => ctx.shared.clients.all(),
         Some(option) if parse::is_word(option, "TYPE") && args.len() == 4 => {

@@ -149,6 +149,7 @@ fn client_info_shows_what_was_set() {
     client.run("CLIENT NO-TOUCH ON");
     client.run("SELECT 3");
     let info = client.run("CLIENT INFO").text();
+    assert!(info.contains(" qbuf=26 "), "the request itself: {info}");
     for part in [" name=me ", " flags=eT ", " db=3 ", " cmd=client|info ", " lib-name=lib(x_1.0) lib-ver=1.2\n"] {
         assert!(info.contains(part), "{part} is not in {info}");
     }
