@@ -145,6 +145,23 @@ fn invalidations_come_behind_the_reply_of_the_write_in_a_pipeline() {
     assert_eq!(frames[3], Frame::bulk("1"));
 }
 
+/// What a command that has waited changes itself is told behind its reply, whoever has served it.
+#[test]
+fn invalidations_come_behind_the_reply_of_a_command_that_has_waited() {
+    let server = start(&["--workers", "2"]);
+    let (mut reader, mut writer) = (resp3(&server), server.client());
+    reader.must(&["CLIENT", "TRACKING", "ON"]);
+    for round in 0..50 {
+        reader.must(&["LRANGE", "to", "0", "-1"]);
+        reader.send(&["BLMOVE", "from", "to", "LEFT", "LEFT", "0"]);
+        reader.flush().unwrap();
+        let element = round.to_string();
+        writer.must(&["RPUSH", "from", &element]);
+        assert_eq!(reader.next_frame().unwrap(), Frame::bulk(&element));
+        assert_eq!(invalidated(&reader.next_frame().unwrap()), Some(vec![b"to".to_vec()]));
+    }
+}
+
 #[test]
 fn another_client_may_be_told_until_it_goes() {
     let server = start(&[]);

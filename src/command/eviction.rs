@@ -5,7 +5,7 @@
 
 use super::context::RoomWaits;
 use super::server::latency;
-use super::{CommandSpec, Ctx, Events, Flags};
+use super::{CommandSpec, Ctx, Events, Flags, Modes, ReplyMode};
 use crate::protocol::Args;
 use crate::store::{Evicted, EvictionRules, Key};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -142,6 +142,11 @@ impl Ctx<'_> {
         self.stats.evicted_keys.add(evicted.keys);
         for (db, name) in std::mem::take(&mut self.worker.evicted) {
             self.notify_of(Events::EVICTED, "evicted", Key { db, name: &name });
+        }
+        if evicted.keys > 0 && self.session.modes.contains(Modes::LISTENING) && self.session.reply_mode == ReplyMode::On
+        {
+            // The client hears that these have gone before the command's reply, which is written behind this.
+            self.take_posted();
         }
     }
 

@@ -22,7 +22,7 @@ pub(crate) struct TestClient {
     pub worker: Worker,
     pub clock: Clock,
     pub direct: Direct,
-    /// Pushes that came behind replies.
+    /// Pushes that came before or behind replies.
     pub pushes: Vec<Reply>,
 }
 
@@ -50,13 +50,18 @@ impl TestClient {
     /// Runs a request whose arguments may hold any bytes.
     pub fn run_args<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Reply {
         let out = self.run_raw(args);
-        let (reply, mut rest) = Reply::decode(&out);
-        while rest.starts_with(b">") {
-            let (push, behind) = Reply::decode(rest);
-            self.pushes.push(push);
+        let (mut frames, mut rest) = (Vec::new(), &out[..]);
+        while !rest.is_empty() {
+            let (frame, behind) = Reply::decode(rest);
+            frames.push(frame);
             rest = behind;
         }
-        assert!(rest.is_empty(), "bytes after the reply: {:?}", String::from_utf8_lossy(rest));
+        // What SUBSCRIBE and its like answer is a push itself.
+        let at = frames.iter().position(|frame| !matches!(frame, Reply::Push(_))).unwrap_or(0);
+        let reply = frames.remove(at);
+        let is_push = |frame: &Reply| matches!(frame, Reply::Push(_));
+        assert!(frames.iter().all(is_push), "more than a reply: {:?}", String::from_utf8_lossy(&out));
+        self.pushes.extend(frames);
         reply
     }
 

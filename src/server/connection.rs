@@ -154,6 +154,8 @@ impl Connection {
                 match hold.over.as_mut().poll(cx) {
                     Poll::Ready(over) => {
                         self.go_on(over);
+                        // What belongs behind the answer.
+                        self.heed_signals(state)?;
                         state.read_clock();
                     }
                     Poll::Pending if hold.waits.is_some() && reads_left > 0 => {
@@ -240,7 +242,8 @@ impl Connection {
         if signals.contains(Signals::OVERFLOW) {
             return Err(self.cut_off(state));
         }
-        if signals.contains(Signals::POSTED) {
+        let waiter = self.hold.as_ref().and_then(|hold| hold.waits.as_ref());
+        if signals.contains(Signals::POSTED) && !waiter.is_some_and(|waiter| waiter.is_about_to_answer()) {
             self.session.client.take_posted(&mut self.output);
         }
         if signals.contains(Signals::DRAIN) {

@@ -90,6 +90,10 @@ struct Slot {
 impl Slot {
     fn answer(&mut self, answer: Answer) {
         self.state = State::Answered(answer);
+        self.wake();
+    }
+
+    fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -144,11 +148,18 @@ impl Waiter {
     /// Its command has been run, and has found this.
     fn finish(&self, found: Option<Answer>) {
         let mut slot = self.slot();
-        if let State::BeingServed(otherwise) = std::mem::take(&mut slot.state)
-            && let Some(answer) = found.or(otherwise)
-        {
-            slot.answer(answer);
+        if let State::BeingServed(otherwise) = std::mem::take(&mut slot.state) {
+            match found.or(otherwise) {
+                Some(answer) => slot.answer(answer),
+                // What was posted meanwhile is not sent before this.
+                None => slot.wake(),
+            }
         }
+    }
+
+    /// Whether it has its answer, or its command is being run: what is posted to its client now may come of that, and belongs behind the answer.
+    pub fn is_about_to_answer(&self) -> bool {
+        matches!(self.slot().state, State::BeingServed(_) | State::Answered(_))
     }
 
     /// It is to wait no longer; says whether it did. If its command is being run and finds something, then that is the answer.
@@ -448,8 +459,12 @@ impl Ctx<'_> {
     /// Serves those who wait for keys that have changed. The command, or the transaction, that has changed them is over, and no stripe is held.
     #[cold]
     pub(super) fn serve_waiters(&mut self) {
+        // What has expired since it was put there, by a transaction that took its time, is for nobody.
+        let now_ms = std::mem::replace(&mut self.now_ms, self.shared.clock.now_ms());
         let mut queues = self.shared.blocking.turn();
         self.serve_in_turn(&mut queues, None);
+        drop(queues);
+        self.now_ms = now_ms;
     }
 
     fn serve_in_turn(&mut self, queues: &mut Queues, newcomer: Option<&Arc<Waiter>>) {

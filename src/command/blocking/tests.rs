@@ -290,6 +290,30 @@ fn sorted_sets_are_waited_for_as_lists_are() {
     assert_eq!(scene.ask(0, "BZMPOP 0 2 none z MAX"), "*2 $1 z *1 *2 $1 a $1 1");
 }
 
+/// A transaction that takes long may leave behind what has expired by the time that others are served.
+#[test]
+fn what_has_expired_within_a_transaction_is_for_nobody() {
+    let mut scene = Scene::new(1);
+    let waiter = scene.wait(0, "BLPOP l 1");
+    let clock = scene.client.clock.clone();
+    scene.client.with_ctx(|ctx| {
+        // All of it happens at the time of the context.
+        clock.advance(200);
+        for line in ["MULTI", "RPUSH l a", "PEXPIRE l 100", "EXEC"] {
+            let words = split(line);
+            let (mut bytes, mut spans) = (Vec::new(), ArgSpans::new());
+            for word in &words {
+                spans.push(bytes.len() as u32, word.len() as u32);
+                bytes.extend_from_slice(word);
+            }
+            super::super::execute(ctx, spans.args(&bytes)).expect("runs");
+        }
+    });
+    assert_eq!(answer(&waiter), None);
+    scene.client.run("RPUSH l b");
+    assert_eq!(answer(&waiter), got("l", "b"));
+}
+
 #[test]
 fn timeouts_are_seconds_with_fractions() {
     let of = |text: &str| timeout_arg(text.as_bytes()).map_err(|error| error.0.into_owned());

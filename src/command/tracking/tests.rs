@@ -119,6 +119,10 @@ fn a_client_with_noloop_is_told_of_keys_that_its_command_has_evicted() {
     }
     let evicted = client.direct.shared.stats.worker(0).evicted_keys.get();
     assert!(evicted > 100 && told_of as u64 == evicted, "{told_of} of {evicted}");
+    let value = "x".repeat(1000);
+    let replies: Vec<_> = (0..20).map(|i| client.run_raw(&["SET", &format!("more:{i}"), &value])).collect();
+    assert!(replies.iter().all(|reply| reply.ends_with(b"+OK\r\n")), "before the reply of the command");
+    assert!(replies.iter().any(|reply| reply.starts_with(b">")));
 }
 
 #[test]
