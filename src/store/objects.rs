@@ -69,8 +69,12 @@ impl Objects {
             }
         } else if let Some(shared) = self.collections.get(id, guard) {
             // First, so that who does not find it in the map finds it there.
-            self.dropping.drop_collection(tools, id, shared.clone());
+            let later = self.dropping.drop_collection(tools, id, shared.clone());
             self.collections.remove(id, guard);
+            if later {
+                // This thread may do nothing for long, and would keep the collection until then.
+                guard.flush();
+            }
         }
     }
 

@@ -1,7 +1,13 @@
 //! Claims about the generic commands. Replies and error texts are those that redis-server 7.0.15 gave.
 
+use crate::command::Direct;
 use crate::command::testing::{Reply, START_MS, TestClient};
+use crate::store::Store;
+use bytes::BytesMut;
 use std::collections::HashSet;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 fn int(value: i64) -> Reply {
     Reply::Integer(value)
@@ -325,4 +331,54 @@ fn a_long_string_is_dumped_whole() {
     let Reply::Bulk(payload) = client.run("DUMP a") else { panic!("a payload") };
     assert_eq!(client.run_args(&[&b"RESTORE"[..], b"b", b"0", &payload]), Reply::ok());
     assert_eq!(client.run("GET b"), Reply::Bulk(value));
+}
+
+fn members(count: usize) -> String {
+    (0..count).map(|number| format!(" m{number}")).collect()
+}
+
+/// A large collection that somebody may still read does not keep others from being counted as garbage.
+#[test]
+fn what_is_still_read_keeps_nothing_else_from_being_taken_apart() {
+    let mut client = TestClient::new();
+    for key in ["a", "b", "c"] {
+        client.run(&format!("SADD {key}{}", members(200)));
+    }
+    let reader = crossbeam_epoch::pin();
+    assert_eq!(client.run("DEL a b c"), Reply::Integer(3));
+    assert!(client.store.reap(Duration::from_secs(60)), "the reader may see them");
+    assert_eq!(client.store.live_bytes(), 0);
+    drop(reader);
+    reap_all(&client.store);
+}
+
+/// Who has deleted it may do nothing afterwards, for as long as it likes.
+#[test]
+fn a_thread_that_idles_keeps_nothing_that_it_has_deleted() {
+    let mut client = TestClient::new();
+    client.run(&format!("SADD s{}", members(200)));
+    let store = &client.store;
+    let (deleted, is_deleted) = mpsc::channel();
+    let (over, is_over) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let (mut direct, mut worker) = (Direct::new(store.clock().clone()), store.worker());
+            direct.run(store, &mut worker, &[vec!["DEL", "s"]], &mut BytesMut::new());
+            deleted.send(()).expect("awaited");
+            // An error says that it is over.
+            let _ = is_over.recv();
+        });
+        is_deleted.recv().expect("it was deleted");
+        reap_all(store);
+        drop(over);
+    });
+}
+
+/// Takes apart what is gone, all of it.
+fn reap_all(store: &Store) {
+    let begun = Instant::now();
+    while store.reap(Duration::from_secs(60)) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "there is something left for ever");
+        thread::yield_now();
+    }
 }

@@ -35,16 +35,18 @@ impl Dropping {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A collection is gone: no key leads to it any more.
-    pub fn drop_collection(&self, tools: Tools<'_>, object: u64, shared: SharedCollection) {
+    /// A collection is gone: no key leads to it any more. Says whether there is something to do later.
+    pub fn drop_collection(&self, tools: Tools<'_>, object: u64, shared: SharedCollection) -> bool {
         let collection = shared.read();
         let small = collection.len() <= AT_ONCE;
         let rest = if small { collection.addrs() } else { Vec::new() };
         drop(collection);
         if small {
-            return retire(tools, &rest);
+            retire(tools, &rest);
+        } else {
+            self.push(Dropped { object, rest, listed: false, shared: Some(shared) });
         }
-        self.push(Dropped { object, rest, listed: false, shared: Some(shared) });
+        !small
     }
 
     /// These elements of a list are gone.
@@ -63,39 +65,43 @@ impl Dropping {
 
     /// Goes on until `deadline`; says whether there is more to do. For who holds the cleaner.
     pub fn work(&self, tools: Tools<'_>, deadline: Instant) -> bool {
-        // Ends: each turn takes something out, or leaves.
-        loop {
-            if self.len.load(Ordering::Acquire) == 0 {
-                return false;
-            }
-            self.list_one();
-            // It stays in the queue meanwhile: the cleaner must not think that it is all counted.
-            let (object, slice) = {
-                let mut queue = self.lock();
-                let Some(dropped) = queue.iter_mut().find(|dropped| dropped.listed) else { continue };
-                let from = dropped.rest.len().saturating_sub(SLICE);
-                (dropped.object, dropped.rest.split_off(from))
-            };
-            retire(tools, &slice);
-            let mut queue = self.lock();
-            let is_done = |dropped: &Dropped| dropped.object == object && dropped.listed && dropped.rest.is_empty();
-            let done = queue.iter().position(is_done);
-            if let Some(at) = done {
-                if queue[at].is_seen() {
-                    // Somebody may still read it, and must not be the one who frees it.
-                    drop(queue);
-                    crossbeam_epoch::pin().flush();
-                    return true;
-                }
-                let dropped = queue.swap_remove(at);
-                self.len.store(queue.len(), Ordering::Release);
-                drop(queue);
-                drop(dropped);
+        // Ends: each turn lists, counts or takes out something, or leaves.
+        while self.len.load(Ordering::Acquire) > 0 {
+            let listed = self.list_one();
+            let counted = self.count_some(tools);
+            // Dropped at the end of the turn, without the lock.
+            let done = self.take_out();
+            if !listed && !counted && done.is_none() {
+                // Somebody may still read what is left, and must not be the one who frees it.
+                crossbeam_epoch::pin().flush();
+                return true;
             }
             if Instant::now() >= deadline {
-                return self.len.load(Ordering::Acquire) > 0;
+                break;
             }
         }
+        self.len.load(Ordering::Acquire) > 0
+    }
+
+    /// Counts some elements as garbage; says whether there were any.
+    fn count_some(&self, tools: Tools<'_>) -> bool {
+        // It stays in the queue meanwhile: the cleaner must not think that it is all counted.
+        let slice = self.lock().iter_mut().find(|dropped| !dropped.rest.is_empty()).map(|dropped| {
+            let from = dropped.rest.len().saturating_sub(SLICE);
+            dropped.rest.split_off(from)
+        });
+        retire(tools, slice.as_deref().unwrap_or_default());
+        slice.is_some()
+    }
+
+    /// Takes out one of which all is counted and that nobody reads any more.
+    fn take_out(&self) -> Option<Dropped> {
+        let mut queue = self.lock();
+        let is_done = |dropped: &Dropped| dropped.listed && dropped.rest.is_empty() && !dropped.is_seen();
+        let at = queue.iter().position(is_done)?;
+        let done = queue.swap_remove(at);
+        self.len.store(queue.len(), Ordering::Release);
+        Some(done)
     }
 
     /// Lists the elements of a collection that is not listed yet, if there is one. Not under the lock, which a DEL may wait for: there may be millions.
