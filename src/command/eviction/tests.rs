@@ -295,6 +295,9 @@ fn idle_times_are_told_under_lru() {
         client.run(line);
         assert_eq!(client.run("OBJECT IDLETIME a"), Reply::Integer(7), "{line}");
     }
+    let used_at_s = (client.clock.now_ms() / 1000 - 7) & 0xff_ffff;
+    let shown = client.run("DEBUG OBJECT a").text();
+    assert!(shown.ends_with(&format!(" lru:{used_at_s} lru_seconds_idle:7")), "{shown}");
     for line in [
         "GET a",
         "TOUCH a",

@@ -103,9 +103,13 @@ fn object(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         true => entry.pool_bytes() as usize,
         false => rdb::string_len(&entry.string()?.bytes()),
     };
+    let idle_s = ctx.store.idle_seconds(&entry, ctx.now_ms, ctx.guard);
+    // The clock is 24 bits wide, and shows 0 where none is kept.
+    let used_at_s = idle_s.map_or(0, |idle_s| (ctx.now_ms / 1000).wrapping_sub(idle_s) & 0xff_ffff);
     let text = format!(
-        "Value at:{:#x} refcount:1 encoding:{encoding} serializedlength:{serialized} lru:0 lru_seconds_idle:0",
-        entry.key().as_ptr().addr()
+        "Value at:{:#x} refcount:1 encoding:{encoding} serializedlength:{serialized} lru:{used_at_s} lru_seconds_idle:{}",
+        entry.key().as_ptr().addr(),
+        idle_s.unwrap_or(0)
     );
     ctx.reply.simple(&text);
     Ok(())
