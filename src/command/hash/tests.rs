@@ -121,6 +121,8 @@ fn encodings_are_those_of_redis() {
     client.run(&format!("HSET h a {}", "x".repeat(65)));
     client.run("HSET h a 1");
     assert_eq!(client.run("OBJECT ENCODING h"), Reply::bulk("hashtable"));
+    client.run("COPY h copied");
+    assert_eq!(client.run("OBJECT ENCODING copied"), Reply::bulk("hashtable"));
     for number in 0..513 {
         client.run(&format!("SADD ints {number}"));
     }

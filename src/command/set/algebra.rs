@@ -7,7 +7,7 @@ use crate::command::parse::{integer, is_word};
 use crate::command::{CommandError, Ctx, Events};
 use crate::log::ObjectType;
 use crate::protocol::Args;
-use crate::store::{Key, Txn, View};
+use crate::store::{Extent, Key, Txn, View};
 use std::collections::HashSet;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub fn sintercard(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError>
     let keys: Vec<Key<'_>> = args.from(2).iter().take(count).map(|name| ctx.key(name)).collect();
     let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
     let txn = ctx.store.write(ctx.worker, &keys, ctx.now_ms, ctx.guard);
-    let found = members(&txn, lookups, &keys, Operation::Inter, limit)?.len();
+    let found = members(&txn, lookups, &keys, Operation::Inter, limit)?.0.len();
     drop(txn);
     ctx.reply.integer(found as i64);
     Ok(())
@@ -90,7 +90,7 @@ fn reply_with(ctx: &mut Ctx<'_>, args: Args<'_>, operation: Operation) -> Result
     let keys: Vec<Key<'_>> = args.from(1).iter().map(|name| ctx.key(name)).collect();
     let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
     let txn = ctx.store.write(ctx.worker, &keys, ctx.now_ms, ctx.guard);
-    let members = members(&txn, lookups, &keys, operation, usize::MAX)?;
+    let (members, _) = members(&txn, lookups, &keys, operation, usize::MAX)?;
     drop(txn);
     ctx.reply.set_header(members.len());
     members.iter().for_each(|member| ctx.reply.bulk(member));
@@ -101,9 +101,10 @@ fn store(ctx: &mut Ctx<'_>, args: Args<'_>, operation: Operation) -> Result<(), 
     let keys: Vec<Key<'_>> = args.from(1).iter().map(|name| ctx.key(name)).collect();
     let lookups = Lookups::new(ctx.shared, ctx.stats, ctx.session);
     let mut txn = ctx.store.write(ctx.worker, &keys, ctx.now_ms, ctx.guard);
-    let members = members(&txn, lookups, &keys[1..], operation, usize::MAX)?;
+    let (members, extent) = members(&txn, lookups, &keys[1..], operation, usize::MAX)?;
     let was_there = txn.peek(keys[0]).is_some();
     let mut result = txn.edit_new(keys[0], ObjectType::Set, None);
+    result.comes_of(extent);
     for member in &members {
         result.add(member, &[])?;
     }
@@ -115,22 +116,23 @@ fn store(ctx: &mut Ctx<'_>, args: Args<'_>, operation: Operation) -> Result<(), 
     Ok(())
 }
 
-/// The members of the result, at most `limit`.
+/// The members of the result, at most `limit`, and what Redis would have had in it before.
 fn members<'a>(
     txn: &Txn<'a>,
     lookups: Lookups<'_>,
     keys: &[Key<'_>],
     operation: Operation,
     limit: usize,
-) -> Result<Vec<&'a [u8]>, CommandError> {
+) -> Result<(Vec<&'a [u8]>, Extent), CommandError> {
     let mut sets: Vec<Option<View<'a>>> = Vec::with_capacity(keys.len());
     for key in keys {
         sets.push(lookups.view(txn, *key, ObjectType::Set)?);
     }
     let names = |view: &View<'a>| view.iter().map(|member| member.name()).collect::<Vec<_>>();
-    Ok(match operation {
+    let mut extent = Extent::NONE;
+    let members = match operation {
         Operation::Inter => {
-            let Some(mut sets) = sets.into_iter().collect::<Option<Vec<_>>>() else { return Ok(Vec::new()) };
+            let Some(mut sets) = sets.into_iter().collect::<Option<Vec<_>>>() else { return Ok((Vec::new(), extent)) };
             sets.sort_by_key(View::len);
             let (smallest, others) = sets.split_first().expect("a command names a key");
             let in_all = |name: &&[u8]| others.iter().all(|other| other.get(name).is_some());
@@ -142,9 +144,20 @@ fn members<'a>(
             all.filter(|name| seen.insert(*name)).collect()
         }
         Operation::Diff => {
-            let (Some(first), others) = (&sets[0], &sets[1..]) else { return Ok(Vec::new()) };
+            let (Some(first), others) = (&sets[0], &sets[1..]) else { return Ok((Vec::new(), extent)) };
+            if takes_out(first, &sets) {
+                names(first).into_iter().for_each(|name| extent.note_member(name));
+            }
             let is_left = |name: &&[u8]| others.iter().flatten().all(|other| other.get(name).is_none());
             first.iter().map(|member| member.name()).filter(is_left).collect()
         }
-    })
+    };
+    Ok((members, extent))
+}
+
+/// Whether Redis makes the difference of these sets by putting all of `first` into the result and taking out what the others have: where they are so
+/// few that looking each of its members up in each of them would be more. What is taken out leaves its mark on the encoding of the result.
+fn takes_out(first: &View<'_>, sets: &[Option<View<'_>>]) -> bool {
+    let lens = sets.iter().flatten().map(View::len);
+    first.len() * lens.clone().count() / 2 > lens.sum()
 }

@@ -81,6 +81,8 @@ pub fn smove(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 /// `SPOP key [count]`
 pub fn spop(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    /// Redis makes another set of those that stay when they are so many times fewer than those that go.
+    const MADE_ANEW: usize = 5;
     if args.len() > 3 {
         return Err(CommandError::SYNTAX);
     }
@@ -100,9 +102,13 @@ pub fn spop(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         let places = Random::new().distinct(count.unwrap_or(1), view.len());
         popped.extend(places.into_iter().map(|place| view.member_at(place).name()));
     }
-    if popped.len() == set.len() {
+    let (before, popped_len) = (set.len(), popped.len());
+    if popped_len == before {
         set.clear();
     } else {
+        if count.is_some() && (before - popped_len) * MADE_ANEW <= popped_len {
+            set.forget();
+        }
         for member in &popped {
             set.remove(member);
         }

@@ -81,3 +81,43 @@ fn random_members_are_popped_until_none_is_left() {
     assert_eq!(sorted(client.run("SRANDMEMBER s 5")), of(&["a", "b"]));
     assert_eq!(sorted(client.run("SPOP s 5")), of(&["a", "b"]));
 }
+
+/// Whether Redis keeps a set as integers depends on how it came to be.
+#[test]
+fn a_set_that_was_made_of_another_keeps_its_encoding() {
+    let mut client = TestClient::new();
+    let encoding = |client: &mut TestClient, key: &str| client.run(&format!("OBJECT ENCODING {key}")).text();
+    client.run("SADD s 1 a");
+    client.run("SREM s a");
+    client.run("COPY s copied");
+    assert_eq!(encoding(&mut client, "copied"), "listpack");
+    client.run("SUNIONSTORE united s");
+    assert_eq!(encoding(&mut client, "united"), "intset");
+    client.run("SADD two a");
+
+    // Looking each member of the first up in the others is less than going through all of them.
+    client.run("SADD s 2 a");
+    client.run("SADD four a b c d");
+    client.run("SDIFFSTORE few s four four");
+    assert_eq!(encoding(&mut client, "few"), "intset");
+    // It is more: all of the first are put into the result, and those of the others taken out.
+    client.run("SADD s 3 4 5 6 7");
+    client.run("SDIFFSTORE many s two two none");
+    assert_eq!(encoding(&mut client, "many"), "listpack");
+    client.run("SREM s a");
+    client.run("SDIFFSTORE many s two two none");
+    assert_eq!(encoding(&mut client, "many"), "intset");
+}
+
+#[test]
+fn few_members_left_by_spop_are_a_set_of_their_own() {
+    let mut client = TestClient::new();
+    let numbers: Vec<String> = (0..200).map(|number| number.to_string()).collect();
+    for (count, encoding) in [(160, "hashtable"), (190, "intset")] {
+        client.run("CONFIG SET set-max-intset-entries 100");
+        client.run("DEL s");
+        client.run(&format!("SADD s {}", numbers.join(" ")));
+        assert_eq!(client.run(&format!("SPOP s {count}")).items().len(), count);
+        assert_eq!(client.run("OBJECT ENCODING s"), Reply::bulk(encoding), "{count} popped");
+    }
+}

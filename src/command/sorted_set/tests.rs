@@ -298,6 +298,10 @@ fn encodings_go_by_the_settings() {
     assert_eq!(client.run("OBJECT ENCODING z"), Reply::bulk("skiplist"));
     client.run("ZREM z more");
     assert_eq!(client.run("OBJECT ENCODING z"), Reply::bulk("skiplist"));
+    client.run("COPY z copied");
+    assert_eq!(client.run("OBJECT ENCODING copied"), Reply::bulk("skiplist"));
+    client.run("ZPOPMIN copied 120");
+    assert_eq!(client.run("OBJECT ENCODING copied"), Reply::bulk("skiplist"));
     client.run_args(&["ZADD", "y", "1", &"m".repeat(65)]);
     assert_eq!(client.run("OBJECT ENCODING y"), Reply::bulk("skiplist"));
     client.run("ZRANGESTORE x z 0 5");

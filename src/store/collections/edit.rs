@@ -3,7 +3,7 @@
 //! An edit belongs to a transaction. It shows the collection as it will be, stages records, and is visible to nobody before the transaction commits.
 //! Dropping it without [`Edit::finish`] takes back what it staged.
 
-use super::{Collection, Element, SharedCollection, Tools, View, share, with_element_key};
+use super::{Collection, Element, End, Extent, ListEdit, SharedCollection, Tools, View, share, with_element_key};
 use crate::log::{BatchMark, Cut, Kind, NewRecord, Object, ObjectType, Record, Writer};
 use crate::pool::Urgency;
 use crate::store::txn::Txn;
@@ -35,6 +35,8 @@ pub struct CollectionChange {
     records: Range<usize>,
     /// Bytes of those that are no tombstones.
     live_bytes: usize,
+    /// Whether what stays is to count as all that there has been.
+    forgets: bool,
 }
 
 /// Bytes of elements of a new collection after which they are written to the log in a batch of their own, before the one that makes them a value.
@@ -60,6 +62,7 @@ pub struct Edit<'t, 'a> {
     /// Bytes of staged records that are no tombstones.
     live_bytes: usize,
     frees: bool,
+    forgets: bool,
     table: HashTable<usize>,
     finished: bool,
 }
@@ -113,6 +116,7 @@ impl<'a> Txn<'a> {
             first,
             live_bytes: 0,
             frees,
+            forgets: false,
             table: HashTable::new(),
             finished: false,
         }
@@ -126,14 +130,15 @@ impl<'a> Txn<'a> {
         expire_at: Option<u64>,
     ) -> Result<(), StoreError> {
         let kind = source.kind();
+        let mut edit = self.edit_new(to, kind, expire_at);
+        edit.comes_of(source.extent());
         if kind == ObjectType::List {
-            let mut edit = self.list_new(to, expire_at);
+            let mut edit = ListEdit::new(edit);
             for element in source.iter() {
-                edit.push(super::End::Right, element.value())?;
+                edit.push(End::Right, element.value())?;
             }
             return edit.finish();
         }
-        let mut edit = self.edit_new(to, kind, expire_at);
         for element in source.iter() {
             edit.add_until(element.name(), element.value(), element.expire_at())?;
         }
@@ -177,6 +182,9 @@ impl<'a> Txn<'a> {
                 let mut collection = shared.write();
                 let before = collection.first_deadline_ms();
                 apply(&mut collection);
+                if change.forgets {
+                    collection.forget(tools);
+                }
                 // Before the lock is let go: what the cleaner does not find here any more it finds there.
                 objects.dropping.drop_elements(tools, change.id, cut);
                 let after = collection.first_deadline_ms();
@@ -244,6 +252,19 @@ impl<'t, 'a> Edit<'t, 'a> {
     /// Whether there was something before the transaction, and is to be nothing: what is put there now belongs to another collection.
     pub fn is_gone(&self) -> bool {
         self.base.is_some() && self.len == 0
+    }
+
+    /// What is made here takes after a collection that has been like this: Redis makes it of that one, and keeps its encoding. Nothing for one that is
+    /// not made anew.
+    pub fn comes_of(&mut self, extent: Extent) {
+        if let Some(collection) = &mut self.fresh {
+            collection.take_after(extent);
+        }
+    }
+
+    /// What stays in the collection counts as all that it has had: Redis makes another of it.
+    pub fn forget(&mut self) {
+        self.forgets = true;
     }
 
     /// The collection before the transaction; `None` when it was absent or is made anew.
@@ -515,8 +536,8 @@ impl<'t, 'a> Edit<'t, 'a> {
             }
         };
         let shared = self.base.as_ref().map(View::shared);
-        let (id, db, live_bytes) = (self.id, self.key.db, self.live_bytes);
-        txn.worker.collections.push(CollectionChange { id, db, name, fresh, shared, records, live_bytes });
+        let (id, db, live_bytes, forgets) = (self.id, self.key.db, self.live_bytes, self.forgets);
+        txn.worker.collections.push(CollectionChange { id, db, name, fresh, shared, records, live_bytes, forgets });
         Ok(())
     }
 

@@ -52,7 +52,7 @@ impl<'a> Txn<'a> {
 }
 
 impl<'t, 'a> ListEdit<'t, 'a> {
-    fn new(edit: Edit<'t, 'a>) -> Self {
+    pub(super) fn new(edit: Edit<'t, 'a>) -> Self {
         let to = edit.len();
         Self { edit, from: 0, to, left: None, right: None, pushed: 0, removed: 0, cut: false }
     }

@@ -107,6 +107,18 @@ pub struct Extent {
     has_fractions: bool,
 }
 
+impl Extent {
+    /// Of one that has had nothing.
+    pub const NONE: Self = Self { most: 0, longest: 0, only_integers: true, has_expiry: false, has_fractions: false };
+
+    /// Counts an element of this name.
+    pub fn note_member(&mut self, name: &[u8]) {
+        self.most += 1;
+        self.longest = self.longest.max(name.len());
+        self.only_integers &= is_integer(name);
+    }
+}
+
 /// What DRAM holds of a collection.
 pub struct Collection {
     kind: ObjectType,
@@ -166,8 +178,7 @@ impl Collection {
             ObjectType::List => Shape::List { order: Sequence::default(), bounds: None },
             _ => Shape::Plain(Members::default()),
         };
-        let extent = Extent { most: 0, longest: 0, only_integers: true, has_expiry: false, has_fractions: false };
-        Self { kind, shape, deadlines: Deadlines::default(), version: 0, extent }
+        Self { kind, shape, deadlines: Deadlines::default(), version: 0, extent: Extent::NONE }
     }
 
     /// How many elements there are, those included that are due and not removed yet.
@@ -329,6 +340,18 @@ impl Collection {
             (Shape::Sorted { cuts, .. }, Kind::Cuts) => Some(cuts),
             _ => None,
         }
+    }
+
+    /// It is made of one that has been like this.
+    fn take_after(&mut self, extent: Extent) {
+        // Labels are given anew.
+        self.extent = Extent { has_fractions: false, ..extent };
+    }
+
+    /// What is in it, of a hash or a set, is all that it has had.
+    fn forget(&mut self, tools: Tools<'_>) {
+        self.extent = Extent::NONE;
+        self.addrs().into_iter().for_each(|addr| self.note_extent(&tools.record(addr)));
     }
 
     /// The cleaner has copied the record at `from` to `to`. Says whether this collection leads there now: not if `from` was superseded meanwhile.
