@@ -106,6 +106,10 @@ mutants! {
     PublishBeforeFence = "publish-before-fence",
     /// A transaction's keys are published without the exclusive mark.
     PublishWithoutMark = "publish-without-mark",
+    /// Who reads a collection lets the stripe of its key go before it has the collection.
+    CollectionOutsideStripe = "collection-outside-stripe",
+    /// The cleaner's copy of an element takes the place of whatever record the element has by then.
+    StaleElementTaken = "stale-element-taken",
     /// A part of an atom ends without its fence.
     PartsNotFenced = "parts-not-fenced",
     /// An atom's commit is written with each of its parts, not after the last.

@@ -5,6 +5,7 @@ use super::keyspaces::{DbTable, Keyspace};
 use super::stripes::in_transaction;
 use super::{Db, Entry, Key, Store, StoreError, View};
 use crate::base::LogAddr;
+use crate::base::mutant::{self, Mutant};
 use crate::log::{Kind, ObjectType, Record, RecordError, try_record_at};
 use crossbeam_epoch::Guard;
 use std::ptr;
@@ -129,6 +130,9 @@ impl Store {
         self.expire_fields_met(stripe, &mut held, time_ms, guard);
         if uses && self.access.is_on() {
             self.note_use(key.db, hash, now_ms, guard);
+        }
+        if mutant::active(Mutant::CollectionOutsideStripe) {
+            drop(held);
         }
         let view = kind.map_or_else(|| self.view(entry, time_ms), |kind| self.view_of(entry, kind, time_ms));
         view.map(Some)

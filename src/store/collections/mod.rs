@@ -28,6 +28,7 @@ pub use view::{Element, View};
 
 use super::accounting::Books;
 use crate::base::LogAddr;
+use crate::base::mutant::{self, Mutant};
 use crate::log::{Kind, LABEL_STEP, ObjectType, Record, is_whole, record_at};
 use deadlines::Deadlines;
 use members::Members;
@@ -366,9 +367,9 @@ impl Collection {
         }
         let hash = tools.hasher.hash(record.key);
         let moved = match &mut self.shape {
-            Shape::Plain(members) => relocate_member(members, hash, from, to),
+            Shape::Plain(members) => relocate_member(members, tools, hash, from, to),
             Shape::Sorted { members, order, .. } => {
-                let moved = relocate_member(members, hash, from, to);
+                let moved = relocate_member(members, tools, hash, from, to);
                 if moved {
                     let (score, name) = (score_of(&record), name_of(&record));
                     let at = order.partition_point(|other| is_before(tools, other, score, name));
@@ -450,8 +451,10 @@ fn remove_member(members: &mut Members, tools: Tools<'_>, hash: u64, key: &[u8])
     Some(members.remove(place, |addr| tools.hash_at(addr)))
 }
 
-fn relocate_member(members: &mut Members, hash: u64, from: LogAddr, to: LogAddr) -> bool {
-    let place = members.find(hash, |other| other == from);
+fn relocate_member(members: &mut Members, tools: Tools<'_>, hash: u64, from: LogAddr, to: LogAddr) -> bool {
+    let takes_any = mutant::active(Mutant::StaleElementTaken);
+    let is_same = |other| takes_any && tools.record(other).key == tools.record(from).key;
+    let place = members.find(hash, |other| other == from || is_same(other));
     if let Some(place) = place {
         members.replace(place, to);
     }

@@ -63,7 +63,7 @@ struct Arguments {
 const DESCRIBED: usize = 3;
 
 /// Schedules of the gate.
-const GATE_SCHEDULES: u64 = 1_500;
+const GATE_SCHEDULES: u64 = 2_000;
 
 /// The share of a given time that goes to concurrent histories.
 const SCHEDULES_SHARE: f64 = 0.25;

@@ -39,6 +39,8 @@ fn hunt(mutant: Mutant) -> Hunt {
         | Mutant::FreedUnderReaders
         | Mutant::CleanedBeforeSettled
         | Mutant::LateCopyNotCounted
+        | Mutant::CollectionOutsideStripe
+        | Mutant::StaleElementTaken
         | Mutant::TransactionSeenEarly
         | Mutant::TransactionNotNoticed => Hunt::Schedules,
         Mutant::HeaderUnchecked
@@ -61,6 +63,8 @@ fn theme(mutant: Mutant) -> Option<concurrent::Theme> {
     match mutant {
         Mutant::CleanedBeforeSettled | Mutant::LateCopyNotCounted => Some(concurrent::Theme::Cleaning),
         Mutant::TransactionNotNoticed => Some(concurrent::Theme::Transactions),
+        Mutant::CollectionOutsideStripe => Some(concurrent::Theme::Elements),
+        Mutant::StaleElementTaken => Some(concurrent::Theme::CleanedElements),
         _ => None,
     }
 }

@@ -14,14 +14,14 @@
 //!
 //! Expiry: a call happens at one moment between the time it was given when it began and the time it was answered at. It finds no key whose
 //! deadline has passed by then, and such a key is gone from there on, so a reply that showed a key as expired keeps it from coming back. A
-//! key that the call did not look at (the target of a COPY whose source is not there) may stay.
+//! key that the call did not look at (the target of a COPY whose source is not there) may stay. The same holds of a hash's fields.
 //!
 //! The search is that of Wing and Gong, with Lowe's memory of states already refused, on each group of keys by itself: linearizability is
 //! local, so only keys that one call or one pipeline touches together must be looked at together.
 
 use super::history::{Call, Contents, KeyId, Touches, show_contents};
-use fencepost_harness::model::Model;
-use fencepost_harness::{Command, Frame, command};
+use fencepost_harness::Frame;
+use fencepost_harness::model::{Model, Value};
 use std::collections::{BTreeMap, HashSet};
 
 /// Contents, and the time they were read at.
@@ -146,13 +146,8 @@ fn groups(start: &Contents, calls: &[Call], position: usize, end: &Contents) -> 
 fn model_of(contents: &Contents, keys: &[KeyId]) -> Model {
     let mut model = Model::new();
     for (db, key) in keys {
-        if let Some((value, deadline)) = contents.get(&(*db, key.clone())) {
-            let mut set: Command = command(&[b"SET", key.as_slice(), value]);
-            if let Some(at) = deadline {
-                set.extend(command(&["PXAT", &at.to_string()]));
-            }
-            model.select_database(*db);
-            model.apply(&set, 0);
+        if let Some(held) = contents.get(&(*db, key.clone())) {
+            model.hold(*db, key, held.clone());
         }
     }
     model
@@ -207,6 +202,7 @@ impl<'a> Search<'a> {
             }
             for at_ms in self.moments(state, i) {
                 let due = self.due(state, i, at_ms);
+                assert!(due.len() < 16, "so many keys and fields that are due at once take too long");
                 for kept in 0..1u32 << due.len() {
                     let kept = |number: usize| kept & 1 << number != 0;
                     let Some(next) = self.after(state, i, at_ms, &due, &kept) else { continue };
@@ -221,15 +217,19 @@ impl<'a> Search<'a> {
         false
     }
 
+    fn keys_of(&self, i: usize) -> &'a [KeyId] {
+        match &self.calls[i].touches {
+            Touches::Keys(keys) => keys,
+            Touches::All => self.keys,
+        }
+    }
+
     /// The times that call `i` may happen at and that make a difference: when it began, and each deadline that came until it was answered.
     fn moments(&self, state: &Model, i: usize) -> Vec<i64> {
         let call = self.calls[i];
         let now_ms = call.now_ms as i64;
-        let keys = match &call.touches {
-            Touches::Keys(keys) => keys,
-            Touches::All => self.keys,
-        };
-        let deadlines = keys.iter().filter_map(|(db, key)| state.lookup(*db, key)?.1);
+        let held = self.keys_of(i).iter().filter_map(|(db, key)| state.held(*db, key));
+        let deadlines = held.flat_map(|held| held.fields.into_values().chain(held.deadline));
         let mut moments: Vec<i64> = deadlines.filter(|&at| at > now_ms && at as u64 <= call.until_ms).collect();
         moments.push(now_ms);
         moments.sort_unstable();
@@ -237,33 +237,36 @@ impl<'a> Search<'a> {
         moments
     }
 
-    /// The keys that call `i` may find expired at `at_ms`.
-    fn due(&self, state: &Model, i: usize, at_ms: i64) -> Vec<&'a KeyId> {
-        let keys = match &self.calls[i].touches {
-            Touches::Keys(keys) => keys,
-            Touches::All => self.keys,
-        };
-        let is_due = |(db, key): &&KeyId| {
-            state.lookup(*db, key).is_some_and(|(_, deadline)| deadline.is_some_and(|deadline| deadline <= at_ms))
-        };
-        keys.iter().filter(is_due).collect()
+    /// What call `i` may find expired at `at_ms`.
+    fn due(&self, state: &Model, i: usize, at_ms: i64) -> Vec<Due<'a>> {
+        let mut due = Vec::new();
+        for id in self.keys_of(i) {
+            let Some(held) = state.held(id.0, &id.1) else { continue };
+            if held.deadline.is_some_and(|deadline| deadline <= at_ms) {
+                due.push((id, None));
+            }
+            due.extend(held.fields.into_iter().filter(|(_, at)| *at <= at_ms).map(|(field, _)| (id, Some(field))));
+        }
+        due
     }
 
-    /// The state after call `i`, if its reply, where there was one, is what the model says when expiry has come to `at_ms`. Of the keys that
+    /// The state after call `i`, if its reply, where there was one, is what the model says when expiry has come to `at_ms`. Of the keys and fields that
     /// are due by then those that are `kept` are not looked at: the reply must be right, and they must be as they were, although they are there.
     fn after(
         &self,
         state: &Model,
         i: usize,
         at_ms: i64,
-        due: &[&KeyId],
+        due: &[Due<'_>],
         kept: &dyn Fn(usize) -> bool,
     ) -> Option<Model> {
         let call = self.calls[i];
         let mut next = state.clone();
-        for (number, (db, key)) in due.iter().enumerate() {
-            if !kept(number) {
-                next.expire_if_due(*db, key, at_ms);
+        for (number, ((db, key), field)) in due.iter().enumerate() {
+            match field {
+                _ if kept(number) => {}
+                None => next.expire_if_due(*db, key, at_ms),
+                Some(field) => next.expire_field_if_due(*db, key, field, at_ms),
             }
         }
         next.select_database(call.db);
@@ -285,8 +288,15 @@ impl<'a> Search<'a> {
         // So that equal states are equal.
         next.select_database(0);
         let seen = call.reply.as_ref().filter(|_| self.answered & 1 << i != 0);
-        let untouched =
-            |(number, (db, key)): (usize, &&KeyId)| !kept(number) || next.lookup(*db, key) == state.lookup(*db, key);
+        let untouched = |(number, ((db, key), field)): (usize, &Due<'_>)| match field {
+            _ if !kept(number) => true,
+            None => next.held(*db, key) == state.held(*db, key),
+            // Who renames a hash does not look at its fields.
+            Some(field) => self
+                .keys_of(i)
+                .iter()
+                .any(|(other, to)| field_of(&next, *other, to, field) == field_of(state, *db, key, field)),
+        };
         (seen.is_none_or(accepts) && due.iter().enumerate().all(untouched)).then_some(next)
     }
 
@@ -294,15 +304,22 @@ impl<'a> Search<'a> {
     fn is_end(&self, state: &Model) -> bool {
         let now_ms = self.end.now_ms as i64;
         let found = |(db, key): &KeyId| {
-            let entry = state.lookup(*db, key);
-            entry.filter(|(_, deadline)| deadline.is_none_or(|at| at > now_ms))
+            let mut held = state.held(*db, key).filter(|held| held.deadline.is_none_or(|at| at > now_ms))?;
+            held.expire_fields(|_, at| at <= now_ms);
+            (!held.is_gone()).then_some(held)
         };
-        self.keys.iter().all(|id| {
-            let expected = found(id).map(|(value, at)| (value.flat(), at.map(|at| at as u64)));
-            let seen = self.end.contents.get(id).map(|(value, at)| (value.clone(), *at));
-            expected == seen
-        })
+        self.keys.iter().all(|id| found(id).as_ref() == self.end.contents.get(id))
     }
+}
+
+/// A key that is due, or a field of it.
+type Due<'a> = (&'a KeyId, Option<Vec<u8>>);
+
+/// Value and deadline of a hash's field.
+fn field_of(state: &Model, db: usize, key: &[u8], field: &[u8]) -> Option<(Vec<u8>, Option<i64>)> {
+    let held = state.held(db, key)?;
+    let Value::Hash(values) = held.value else { return None };
+    Some((values.get(field)?.clone(), held.fields.get(field).copied()))
 }
 
 #[cfg(test)]

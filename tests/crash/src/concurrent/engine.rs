@@ -7,17 +7,19 @@ use bytes::BytesMut;
 use crossbeam_epoch::pin;
 use fencepost::base::{Clock, SegmentId};
 use fencepost::command::{After, Ctx, ID_COUNT, Identity, Session, Settings, Shared, execute, execute_run};
+use fencepost::log::ObjectType;
 use fencepost::persist::{Region, RegionOptions};
 use fencepost::pool::format::{SUPERBLOCK_BYTES, Superblock, seal_word, state_word};
 use fencepost::pool::{Pool, PoolOptions};
 use fencepost::protocol::{ArgSpans, Protocol, ReplyWriter};
 use fencepost::recovery::Progress;
 use fencepost::recovery::tools::check_pool;
-use fencepost::store::{Store, StoreOptions, Worker};
+use fencepost::store::{Element, Entry, Store, StoreOptions, Worker};
+use fencepost_harness::model::{Held, Score, Value};
 use fencepost_harness::{Command, Frame};
 use pmem_emulation::Hook;
 use siphasher::sip::SipHasher13;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -107,8 +109,11 @@ pub fn read_out(store: &Store) -> Contents {
         let mut cursor = 0;
         loop {
             cursor = store.scan(db as u32, cursor, now_ms, &guard, &mut |entry| {
-                let value = entry.string().expect("only strings are written").bytes().into_owned();
-                contents.insert((db, entry.key().to_vec()), (value, entry.expire_at()));
+                let (name, deadline) = (entry.key().to_vec(), entry.expire_at().map(|at| at as i64));
+                let held = Held { deadline, ..held(store, entry, now_ms) };
+                if !held.is_gone() {
+                    contents.insert((db, name), held);
+                }
             });
             if cursor == 0 {
                 break;
@@ -116,6 +121,30 @@ pub fn read_out(store: &Store) -> Contents {
         }
     }
     contents
+}
+
+/// What an entry leads to, but for the key's deadline.
+fn held(store: &Store, entry: Entry<'_>, now_ms: u64) -> Held {
+    if !entry.is_collection() {
+        return Held::new(Value::Text(entry.string().expect("a string").bytes().into_owned()));
+    }
+    let view = store.view(entry, now_ms).expect("a collection");
+    let names = view.iter().map(|element| element.name().to_vec());
+    let score = |score| Score::new(score).expect("scores are small integers");
+    let mut fields = BTreeMap::new();
+    let value = match view.kind() {
+        ObjectType::List => Value::List(view.iter().map(|element| element.value().to_vec()).collect()),
+        ObjectType::Set => Value::Set(names.collect()),
+        ObjectType::SortedSet => {
+            Value::SortedSet(names.zip(view.iter()).map(|(name, element)| (name, score(element.score()))).collect())
+        }
+        _ => {
+            let deadline = |element: Element<'_>| Some((element.name().to_vec(), element.expire_at()? as i64));
+            fields.extend(view.iter().filter_map(deadline));
+            Value::Hash(names.zip(view.iter()).map(|(name, element)| (name, element.value().to_vec())).collect())
+        }
+    };
+    Held { value, deadline: None, fields }
 }
 
 /// What `pool check` says against the pool of `store`, if anything.

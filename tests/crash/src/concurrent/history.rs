@@ -1,5 +1,6 @@
 //! What happened: operations of several clients, when they began and ended, and what they were told.
 
+use fencepost_harness::model::Held;
 use fencepost_harness::{Command, Frame, show};
 use std::fmt;
 
@@ -24,7 +25,10 @@ impl Touches {
             b"FLUSHDB" | b"FLUSHALL" | b"SWAPDB" => Touches::All,
             b"MSET" | b"MSETNX" => Touches::Keys((1..command.len()).step_by(2).map(key).collect()),
             b"MGET" | b"DEL" | b"EXISTS" | b"UNLINK" => Touches::Keys((1..command.len()).map(key).collect()),
-            b"RENAME" | b"RENAMENX" => Touches::Keys(vec![key(1), key(2)]),
+            b"RENAME" | b"RENAMENX" | b"SMOVE" | b"LMOVE" | b"ZRANGESTORE" => Touches::Keys(vec![key(1), key(2)]),
+            b"SUNIONSTORE" | b"SINTERSTORE" | b"SDIFFSTORE" => Touches::Keys((1..command.len()).map(key).collect()),
+            // Always of two.
+            b"ZUNIONSTORE" => Touches::Keys(vec![key(1), key(3), key(4)]),
             b"COPY" => {
                 let at = command.iter().position(|word| word == b"DB");
                 Touches::Keys(vec![key(1), (at.map_or(db, |at| number(at + 1)), command[2].clone())])
@@ -109,19 +113,22 @@ impl fmt::Display for Call {
     }
 }
 
-/// What a database holds: value and deadline (Unix milliseconds) of each key.
-pub type Contents = std::collections::BTreeMap<KeyId, (Vec<u8>, Option<u64>)>;
+/// What the databases hold.
+pub type Contents = std::collections::BTreeMap<KeyId, Held>;
 
 /// Contents for people.
 pub fn show_contents(contents: &Contents) -> String {
     let mut text = String::new();
-    for ((db, key), (value, deadline)) in contents {
-        let value = fencepost_harness::resp::show_bytes(value);
+    for ((db, key), held) in contents {
+        let value = fencepost_harness::resp::show_bytes(&held.value.flat());
         text.push_str(&format!("  db {db} {} = {value}", key.escape_ascii()));
-        match deadline {
-            Some(at) => text.push_str(&format!(", until {at}\n")),
-            None => text.push('\n'),
+        if let Some(at) = held.deadline {
+            text.push_str(&format!(", until {at}"));
         }
+        for (field, at) in &held.fields {
+            text.push_str(&format!(", {} until {at}", field.escape_ascii()));
+        }
+        text.push('\n');
     }
     if text.is_empty() { "  nothing\n".into() } else { text }
 }

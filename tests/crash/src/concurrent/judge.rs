@@ -2,7 +2,7 @@
 
 use super::check::{ReadOut, check};
 use super::engine::{Connection, complaints, keys, read_out, recover};
-use super::history::{Call, Touches};
+use super::history::{Call, Touches, show_contents};
 use super::run::Run;
 use super::workload::{START_MS, Workload};
 use fencepost::command::Shared;
@@ -43,7 +43,9 @@ impl<'a> Judge<'a> {
     /// What is wrong without any crash.
     pub fn without_crash(&self) -> Option<Fault> {
         if let Some(failure) = self.run.failures.first() {
-            return Some((None, failure.clone()));
+            let calls = self.run.calls.iter().map(|call| format!("  {call}\n"));
+            let start = show_contents(&self.run.start);
+            return Some((None, format!("{failure}\nat the start:\n{start}calls:\n{}", calls.collect::<String>())));
         }
         let Run { start, calls, end, .. } = self.run;
         let refusal = check(start, calls, usize::MAX, end).err()?;
@@ -128,7 +130,9 @@ impl<'a> Judge<'a> {
             return None;
         }
         let mut calls = Vec::new();
-        for (i, (db, command)) in Workload::draw_after(self.seed ^ position as u64, keys()).into_iter().enumerate() {
+        for (i, (db, command)) in
+            Workload::draw_after(self.seed, position, self.run.theme, keys()).into_iter().enumerate()
+        {
             let now_ms = store.clock().now_ms();
             let reply = connection.run(store, db, now_ms, std::slice::from_ref(&command)).pop();
             if matches!(&reply, Some(Frame::Error(text)) if text.starts_with(b"OOM")) {

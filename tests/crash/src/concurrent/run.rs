@@ -173,12 +173,12 @@ pub fn run(workload: Workload, seed: u64, name: &str, shared: &Arc<Shared>) -> R
     let Workload { theme, before, workers } = workload;
     let recorder = Recorder::new(RecorderOptions::default());
     let hook = Arc::new(Both(Arc::new(SwitchPoints), Arc::clone(&recorder) as _));
-    let store = recover(empty_pool(theme == Theme::Cleaning), START_MS, Some(hook)).expect("an empty pool opens");
+    let store = recover(empty_pool(theme.cleans()), START_MS, Some(hook)).expect("an empty pool opens");
     let mut connections: Vec<Connection> =
         (0..workers.len()).map(|number| Connection::new(Arc::clone(shared), number, &store)).collect();
     for (db, command) in before {
         connections[0].run(&store, db, START_MS, &[command]);
-        if theme == Theme::Cleaning {
+        if theme.cleans() {
             connections[0].seal(&store);
         }
     }

@@ -1,5 +1,8 @@
 //! What the workers of one schedule do: a few commands each, on a few keys, so that they meet often.
 
+mod elements;
+
+use elements::Kind;
 use fencepost_harness::{Command, Rng, Seed, command};
 
 /// The wall clock at the start, Unix milliseconds.
@@ -66,11 +69,17 @@ pub enum Theme {
     Cleaning,
     /// Transactions of several commands beside others.
     Transactions,
+    /// Hashes, lists, sets or sorted sets, and transactions on them.
+    Elements,
+    /// The same, with segments sealed, cleaned and used again.
+    CleanedElements,
+    /// Fields of hashes with deadlines, and a clock that goes on.
+    Fields,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 10] = [
+    pub const ALL: [Theme; 13] = [
         Theme::Registers,
         Theme::ManyKeys,
         Theme::Expiry,
@@ -81,7 +90,20 @@ impl Theme {
         Theme::Snapshots,
         Theme::Cleaning,
         Theme::Transactions,
+        Theme::Elements,
+        Theme::CleanedElements,
+        Theme::Fields,
     ];
+
+    /// Whether segments are sealed and cleaned, in a pool that is soon full.
+    pub fn cleans(self) -> bool {
+        matches!(self, Theme::Cleaning | Theme::CleanedElements)
+    }
+
+    /// Whether keys hold collections.
+    fn is_of_collections(self) -> bool {
+        matches!(self, Theme::Elements | Theme::CleanedElements | Theme::Fields)
+    }
 }
 
 impl Workload {
@@ -91,11 +113,13 @@ impl Workload {
         let theme = *rng.pick(&Theme::ALL);
         let used = match theme {
             Theme::Registers => 1 + rng.below(2),
-            Theme::Expiry | Theme::LongValues | Theme::Snapshots | Theme::Cleaning => 2,
+            Theme::Expiry | Theme::LongValues | Theme::Snapshots | Theme::Cleaning | Theme::CleanedElements => 2,
+            Theme::Fields => 2,
             _ => 2 + rng.below(2),
         };
         let numbers = rng.one_in(3);
-        let mut draw = Draw { rng, theme, keys: &keys[..used as usize], numbers, values: 0 };
+        let kind = Kind::of(seed);
+        let mut draw = Draw { rng, theme, kind, keys: &keys[..used as usize], numbers, values: 0 };
         let before = draw.before();
         let workers = if theme == Theme::Snapshots { 4 } else { 2 + draw.rng.below(3) };
         let mut workers: Vec<Vec<Step>> = (0..workers).map(|number| draw.worker(number)).collect();
@@ -107,10 +131,11 @@ impl Workload {
         Workload { theme, before, workers }
     }
 
-    /// The commands that follow a recovery, one after the other.
-    pub fn draw_after(seed: u64, keys: &[String]) -> Vec<(usize, Command)> {
-        let rng = Seed(seed).rng(0x0aff_7e12);
-        let mut draw = Draw { rng, theme: Theme::ManyKeys, keys, numbers: false, values: 1_000 };
+    /// The commands that follow a recovery at `position` of the schedule of a seed, one after the other.
+    pub fn draw_after(seed: u64, position: usize, theme: Theme, keys: &[String]) -> Vec<(usize, Command)> {
+        let rng = Seed(seed ^ position as u64).rng(0x0aff_7e12);
+        let theme = if theme.is_of_collections() { theme } else { Theme::ManyKeys };
+        let mut draw = Draw { rng, theme, kind: Kind::of(seed), keys, numbers: false, values: 1_000 };
         (0..4).map(|_| (draw.db(), draw.command())).collect()
     }
 }
@@ -119,6 +144,8 @@ impl Workload {
 struct Draw<'a> {
     rng: Rng,
     theme: Theme,
+    /// What keys hold, where that is collections.
+    kind: Kind,
     keys: &'a [String],
     /// Whether values are numbers, so that INCR works.
     numbers: bool,
@@ -139,7 +166,7 @@ impl Draw<'_> {
     }
 
     fn db(&mut self) -> usize {
-        let any = self.theme == Theme::Databases || self.rng.one_in(12);
+        let any = self.theme == Theme::Databases || (!self.theme.is_of_collections() && self.rng.one_in(12));
         if any { self.rng.below(DATABASES as u64) as usize } else { 0 }
     }
 
@@ -165,6 +192,12 @@ impl Draw<'_> {
     /// A few keys are there at the start.
     fn before(&mut self) -> Vec<(usize, Command)> {
         let mut before = Vec::new();
+        if self.theme.is_of_collections() {
+            let count = if self.theme.cleans() { 6 } else { self.rng.below(5) };
+            return (0..count)
+                .map(|_| (0, if self.theme == Theme::Fields { self.fields() } else { self.element_write() }))
+                .collect();
+        }
         for key in self.keys {
             for db in 0..if self.theme == Theme::Databases { DATABASES } else { 1 } {
                 if self.rng.one_in(2) {
@@ -191,7 +224,7 @@ impl Draw<'_> {
         // A pipeline is several commands.
         let steps = if self.theme == Theme::Pipelines { 2 + self.rng.below(2) } else { 3 + self.rng.below(4) };
         let mut steps: Vec<Step> = (0..steps).map(|_| self.step()).collect();
-        if self.theme == Theme::Cleaning {
+        if self.theme.cleans() {
             steps = steps.into_iter().flat_map(|step| [step, Step::Seal]).collect();
         }
         steps
@@ -232,9 +265,11 @@ impl Draw<'_> {
     fn background(&mut self) -> Vec<Step> {
         let count = 2 + self.rng.below(3);
         match self.theme {
-            Theme::Expiry => (0..count).flat_map(|_| [Step::Tick(1 + self.rng.below(12)), Step::Expire]).collect(),
+            Theme::Expiry | Theme::Fields => {
+                (0..count).flat_map(|_| [Step::Tick(1 + self.rng.below(12)), Step::Expire]).collect()
+            }
             Theme::Databases if self.rng.one_in(2) => (0..count).map(|_| Step::Reap).collect(),
-            Theme::Cleaning => (0..2 * count).map(|_| Step::Clean).collect(),
+            Theme::Cleaning | Theme::CleanedElements => (0..2 * count).map(|_| Step::Clean).collect(),
             _ => Vec::new(),
         }
     }
@@ -248,7 +283,8 @@ impl Draw<'_> {
             }
             Theme::Transactions if self.rng.one_in(5) => Step::Scan(db),
             Theme::Scans if self.rng.one_in(3) => Step::Scan(db),
-            Theme::Expiry if self.rng.one_in(12) => Step::Tick(1 + self.rng.below(6)),
+            Theme::Elements | Theme::CleanedElements => self.elements_step(),
+            Theme::Expiry | Theme::Fields if self.rng.one_in(12) => Step::Tick(1 + self.rng.below(6)),
             Theme::Pipelines => {
                 let kind = self.rng.below(3);
                 let count = 2 + self.rng.below(3);
@@ -279,6 +315,8 @@ impl Draw<'_> {
                 0..=2 => words(format!("GET {}", self.key())),
                 _ => self.many_keys(),
             },
+            Theme::Elements | Theme::CleanedElements => self.elements(),
+            Theme::Fields => self.fields(),
             Theme::Cleaning if self.rng.one_in(3) => self.long(),
             Theme::Cleaning => self.register(),
         }

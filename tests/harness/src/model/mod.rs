@@ -192,6 +192,41 @@ pub fn flattened<'e>(kind: &str, elements: impl Iterator<Item = &'e [u8]>) -> Ve
     flat
 }
 
+/// What a key holds, with its deadlines in Unix milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Held {
+    /// The value.
+    pub value: Value,
+    /// When the key expires.
+    pub deadline: Option<i64>,
+    /// When those of a hash's fields expire that do.
+    pub fields: BTreeMap<Vec<u8>, i64>,
+}
+
+impl Held {
+    /// Without deadlines.
+    pub fn new(value: Value) -> Self {
+        Self { value, deadline: None, fields: BTreeMap::new() }
+    }
+
+    /// Removes the fields whose name and deadline `are_due`.
+    pub fn expire_fields(&mut self, are_due: impl Fn(&[u8], i64) -> bool) {
+        let Value::Hash(values) = &mut self.value else { return };
+        self.fields.retain(|field, at_ms| {
+            let is_due = are_due(field, *at_ms);
+            if is_due {
+                values.remove(field);
+            }
+            !is_due
+        });
+    }
+
+    /// Whether nothing is left of a hash.
+    pub fn is_gone(&self) -> bool {
+        matches!(&self.value, Value::Hash(values) if values.is_empty())
+    }
+}
+
 /// A value and its deadline.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Entry {
@@ -261,10 +296,19 @@ impl Model {
         self.db_mut().keys.remove(key);
     }
 
-    /// The value and the deadline (Unix milliseconds) of a key of a database.
-    pub fn lookup(&self, database: usize, key: &[u8]) -> Option<(&Value, Option<i64>)> {
+    /// What a key of a database holds.
+    pub fn held(&self, database: usize, key: &[u8]) -> Option<Held> {
         let entry = self.databases[database].keys.get(key)?;
-        Some((&entry.value, entry.deadline.map(|deadline| deadline.at_ms)))
+        let fields = entry.fields.iter().map(|(field, deadline)| (field.clone(), deadline.at_ms)).collect();
+        Some(Held { value: entry.value.clone(), deadline: entry.deadline.map(|deadline| deadline.at_ms), fields })
+    }
+
+    /// Gives a key of a database what it holds from now on.
+    pub fn hold(&mut self, database: usize, key: &[u8], held: Held) {
+        let exactly = |at_ms| Deadline { at_ms, exact: true };
+        let fields = held.fields.into_iter().map(|(field, at_ms)| (field, exactly(at_ms))).collect();
+        let entry = Entry { value: held.value, deadline: held.deadline.map(exactly), fields };
+        self.databases[database].keys.insert(key.to_vec(), entry);
     }
 
     /// Chooses a database, as SELECT does.
@@ -281,6 +325,16 @@ impl Model {
         let keys = &mut self.databases[database].keys;
         if keys.get(key).and_then(|entry| entry.deadline).is_some_and(|deadline| deadline.at_ms <= now_ms) {
             keys.remove(key);
+        }
+    }
+
+    /// Removes a field of a hash if its deadline is not after `now_ms`, and with the last one the key.
+    pub fn expire_field_if_due(&mut self, database: usize, key: &[u8], field: &[u8], now_ms: i64) {
+        let Some(mut held) = self.held(database, key) else { return };
+        held.expire_fields(|name, at_ms| name == field && at_ms <= now_ms);
+        match held.is_gone() {
+            true => drop(self.databases[database].keys.remove(key)),
+            false => self.hold(database, key, held),
         }
     }
 

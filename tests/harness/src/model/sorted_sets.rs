@@ -12,6 +12,11 @@ type Scores = BTreeMap<Vec<u8>, Score>;
 const NOT_A_NUMBER: &str = "ERR resulting score is not a number (NaN)";
 
 impl Score {
+    /// That of a number which is exact in 64ths.
+    pub fn new(value: f64) -> Option<Self> {
+        Self::of(value).ok()
+    }
+
     fn of(value: f64) -> Result<Self, Stop> {
         let parts = value * 64.0;
         if value.is_infinite() {

@@ -1,7 +1,8 @@
 //! Histories written by hand: some that must be accepted, and for each rule one that must not.
 
 use super::*;
-use fencepost_harness::Frame;
+use fencepost_harness::model::Held;
+use fencepost_harness::{Frame, command};
 
 const NOW: u64 = 1_000;
 /// Long after every event.
@@ -54,14 +55,16 @@ fn int(n: i64) -> Frame {
     Frame::Integer(n)
 }
 
+fn text(value: &str, until: Option<u64>) -> Held {
+    Held { deadline: until.map(|at| at as i64), ..Held::new(Value::Text(value.into())) }
+}
+
 fn contents(pairs: &[(&str, &str)]) -> Contents {
-    pairs.iter().map(|(key, value)| ((0, key.as_bytes().to_vec()), (value.as_bytes().to_vec(), None))).collect()
+    pairs.iter().map(|(key, value)| ((0, key.as_bytes().to_vec()), text(value, None))).collect()
 }
 
 fn contents_until(keys: &[(&str, &str, u64)]) -> Contents {
-    let entry = |&(key, value, until): &(&str, &str, u64)| {
-        ((0, key.as_bytes().to_vec()), (value.as_bytes().to_vec(), Some(until)))
-    };
+    let entry = |&(key, value, until): &(&str, &str, u64)| ((0, key.as_bytes().to_vec()), text(value, Some(until)));
     keys.iter().map(entry).collect()
 }
 
@@ -291,7 +294,7 @@ fn pipelined_calls_keep_their_order() {
 
 #[test]
 fn an_expired_key_that_was_missed_stays_away() {
-    let dead = |at: u64| -> Contents { [((0, b"a".to_vec()), (b"1".to_vec(), Some(at)))].into() };
+    let dead = |at: u64| contents_until(&[("a", "1", at)]);
     let end = |contents: &Contents, now_ms| ReadOut { contents: contents.clone(), now_ms };
     let missed = [call_at(1_500, (0, 1), "GET a", nil())];
     // It had a deadline of 1,200 and was read at 1,500; the clock was set back to 1,100 for the recovery.
@@ -309,9 +312,7 @@ fn an_expired_key_that_was_missed_stays_away() {
     assert!(check(&dead(1_301), &slow(nil()), END, &end(&Contents::new(), 1_301)).is_err());
     // One who came later with an older time does not find it either.
     let later = [missed[0].clone(), call_at(1_100, (2, 3), "PERSIST a", int(1))];
-    assert!(
-        check(&dead(1_200), &later, END, &end(&[((0, b"a".to_vec()), (b"1".to_vec(), None))].into(), 1_500)).is_err()
-    );
+    assert!(check(&dead(1_200), &later, END, &end(&contents(&[("a", "1")]), 1_500)).is_err());
 }
 
 #[test]
@@ -348,4 +349,65 @@ fn a_refusal_names_the_keys_and_the_longest_order() {
     assert_eq!((refusal.keys.as_slice(), refusal.longest.as_slice()), (&[(0, b"a".to_vec())][..], &[0][..]));
     let text = refusal.describe(&Contents::new(), &calls, END, &end);
     assert!(text.contains("GET") && text.contains("$-1") && text.contains("db 0 b"), "{text}");
+}
+
+/// A hash of these fields, each with its deadline, at `a`.
+fn hash(fields: &[(&str, &str, Option<u64>)]) -> Contents {
+    let bytes = |text: &str| text.as_bytes().to_vec();
+    let values = fields.iter().map(|(field, value, _)| (bytes(field), bytes(value))).collect();
+    let deadlines = fields.iter().filter_map(|(field, _, at)| Some((bytes(field), (*at)? as i64))).collect();
+    let held = Held { fields: deadlines, ..Held::new(Value::Hash(values)) };
+    [((0, bytes("a")), held)].into_iter().filter(|(_, held)| !held.is_gone()).collect()
+}
+
+#[test]
+fn elements_written_at_once_are_all_there() {
+    let calls = [call((0, 3), "HSET a f 1", int(1)), call((1, 2), "HSET a g 2", int(1)), pending(4, "HSET a f 3 h 3")];
+    let fits = |fields: &[(&str, &str, Option<u64>)]| {
+        check(&Contents::new(), &calls, END, &ReadOut { contents: hash(fields), now_ms: NOW }).is_ok()
+    };
+    assert!(fits(&[("f", "1", None), ("g", "2", None)]));
+    assert!(fits(&[("f", "3", None), ("g", "2", None), ("h", "3", None)]));
+    assert!(!fits(&[("f", "3", None), ("g", "2", None)]), "half of a command");
+    assert!(!fits(&[("f", "1", None)]) && !fits(&[]), "lost");
+    let pushed = [call((0, 3), "RPUSH a x", int(1)), call((1, 2), "RPUSH a y", int(2))];
+    let list = |elements: &[&str]| -> Contents {
+        let elements = elements.iter().map(|element| element.as_bytes().to_vec()).collect();
+        [((0, b"a".to_vec()), Held::new(Value::List(elements)))].into()
+    };
+    let fits = |end: Contents| check(&Contents::new(), &pushed, END, &ReadOut { contents: end, now_ms: NOW }).is_ok();
+    assert!(fits(list(&["x", "y"])) && !fits(list(&["y", "x"])) && !fits(list(&["x"])), "the replies tell the order");
+}
+
+#[test]
+fn an_expired_field_that_was_missed_stays_away() {
+    let dead = hash(&[("f", "1", Some(1_200)), ("g", "1", None)]);
+    let left = hash(&[("g", "1", None)]);
+    // The clock was set back for the recovery.
+    let fits = |calls: &[Call], end: &Contents| {
+        check(&dead, calls, END, &ReadOut { contents: end.clone(), now_ms: 1_100 }).is_ok()
+    };
+    let missed = [call_at(1_500, (0, 1), "HGET a f", nil())];
+    assert!(fits(&missed, &left) && !fits(&missed, &dead));
+    let counted = [call_at(1_500, (0, 1), "HLEN a", int(1))];
+    assert!(fits(&counted, &left) && !fits(&counted, &dead));
+    // Nobody looked at that field.
+    let other = [call_at(1_500, (0, 1), "HGET a g", bulk("1"))];
+    assert!(fits(&other, &left) && fits(&other, &dead));
+    let early = [call_at(1_100, (0, 1), "HGET a f", nil())];
+    assert!(!fits(&early, &left), "was not due");
+}
+
+#[test]
+fn a_hash_goes_with_its_last_field() {
+    let dead = hash(&[("f", "1", Some(1_200))]);
+    let end = |contents: Contents, now_ms| ReadOut { contents, now_ms };
+    let missed = [call_at(1_500, (0, 1), "EXISTS a", int(0))];
+    assert!(check(&dead, &missed, END, &end(Contents::new(), 1_100)).is_ok());
+    assert!(check(&dead, &missed, END, &end(dead.clone(), 1_100)).is_err());
+    assert!(check(&dead, &[], END, &end(Contents::new(), 1_200)).is_ok());
+    let renamed = [call_at(1_100, (0, 1), "RENAME a b", ok())];
+    let moved: Contents = dead.values().map(|held| ((0, b"b".to_vec()), held.clone())).collect();
+    assert!(check(&dead, &renamed, END, &end(moved, 1_100)).is_ok());
+    assert!(check(&dead, &renamed, END, &end(Contents::new(), 1_100)).is_err());
 }
