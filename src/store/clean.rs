@@ -206,12 +206,13 @@ impl Store {
         let Move { from, to, token: hash } = *moved;
         let (books, record) = (self.books(), record_at(&self.pool, from));
         books.count_live(to, record.bytes());
-        let shared = record.object_key().ok().and_then(|(id, _)| self.objects.collections.get(id, guard));
+        let find = || record.object_key().ok().and_then(|(id, _)| self.objects.collections.get(id, guard));
         // Not waiting in line, which would hold up readers that have it already and look at it once more. Ends: readers come and go.
-        let found = shared.is_some_and(|shared| {
+        let found = find().is_some_and(|shared| {
             loop {
                 match shared.try_write() {
-                    Some(mut collection) => break collection.relocate(self.tools(), from, to),
+                    // Once more: it may have been dropped before there was the lock, and then all of it is counted.
+                    Some(mut collection) => break find().is_some() && collection.relocate(self.tools(), from, to),
                     None => yield_now(),
                 }
             }

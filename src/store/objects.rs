@@ -68,9 +68,9 @@ impl Objects {
                 tools.books.count_garbage(addr, record_at(tools.books.pool, addr).bytes());
             }
         } else if let Some(shared) = self.collections.get(id, guard) {
-            // First, so that who does not find it in the map finds it there.
-            let later = self.dropping.drop_collection(tools, id, shared.clone());
-            self.collections.remove(id, guard);
+            let later = self.dropping.drop_collection(tools, id, shared, || {
+                self.collections.remove(id, guard);
+            });
             if later {
                 // This thread may do nothing for long, and would keep the collection until then.
                 guard.flush();

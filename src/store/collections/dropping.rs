@@ -35,18 +35,26 @@ impl Dropping {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A collection is gone: no key leads to it any more. Says whether there is something to do later.
-    pub fn drop_collection(&self, tools: Tools<'_>, object: u64, shared: SharedCollection) -> bool {
+    /// A collection is gone: no key leads to it any more. `forget` takes it out of the map of objects. Says whether there is something to do later.
+    pub fn drop_collection(
+        &self,
+        tools: Tools<'_>,
+        object: u64,
+        shared: &SharedCollection,
+        forget: impl FnOnce(),
+    ) -> bool {
         let collection = shared.read();
-        let small = collection.len() <= AT_ONCE;
-        let rest = if small { collection.addrs() } else { Vec::new() };
-        drop(collection);
-        if small {
-            retire(tools, &rest);
-        } else {
-            self.push(Dropped { object, rest, listed: false, shared: Some(shared) });
+        if collection.len() <= AT_ONCE {
+            retire(tools, &collection.addrs());
+            // With the lock: what is counted the cleaner must not move any more, and it looks into the map once it has the lock.
+            forget();
+            return false;
         }
-        !small
+        drop(collection);
+        // First, so that who does not find it in the map finds it there.
+        self.push(Dropped { object, rest: Vec::new(), listed: false, shared: Some(shared.clone()) });
+        forget();
+        true
     }
 
     /// These elements of a list are gone.

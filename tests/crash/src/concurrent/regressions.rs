@@ -28,11 +28,11 @@ fn together(lines: &[&str]) -> Vec<Step> {
 }
 
 /// Runs the workload under so many schedules, and cuts each a few times. The number of the first that is wrong, and what is.
-fn first_wrong(schedules: u64, before: &[&str], workers: &[Vec<Step>]) -> Option<(u64, String)> {
+fn first_wrong(theme: Theme, schedules: u64, before: &[&str], workers: &[Vec<Step>]) -> Option<(u64, String)> {
     let shared = engine::shared();
     (0..schedules).find_map(|seed| {
         let before = before.iter().map(|line| (0, words(line))).collect();
-        let workload = Workload { theme: Theme::Registers, before, workers: workers.to_vec() };
+        let workload = Workload { theme, before, workers: workers.to_vec() };
         let run = run(workload, seed, &format!("schedule {seed}"), &shared);
         let mut judge = Judge::new(&run, seed, &shared);
         let fault = judge.without_crash().or_else(|| judge.explore(2))?;
@@ -41,7 +41,11 @@ fn first_wrong(schedules: u64, before: &[&str], workers: &[Vec<Step>]) -> Option
 }
 
 fn holds(schedules: u64, before: &[&str], workers: &[Vec<Step>]) {
-    if let Some((seed, text)) = first_wrong(schedules, before, workers) {
+    holds_with(Theme::Registers, schedules, before, workers);
+}
+
+fn holds_with(theme: Theme, schedules: u64, before: &[&str], workers: &[Vec<Step>]) {
+    if let Some((seed, text)) = first_wrong(theme, schedules, before, workers) {
         panic!("schedule {seed}:\n{text}");
     }
 }
@@ -91,4 +95,11 @@ fn a_swapped_database_is_not_read_for_the_other_one() {
     let write = vec![Step::Requests(1, vec![words("SET a later")])];
     let workers = [one_by_one(&["GET a"]), [one_by_one(&["SWAPDB 0 1"]), write].concat()];
     holds(600, &["SET a 1"], &workers);
+}
+
+/// The cleaner moved an element of a collection whose elements were counted as garbage already, and counted the copy as live for ever.
+#[test]
+fn a_collection_is_dropped_beside_the_cleaner() {
+    let workers = [one_by_one(&["DEL a"]), vec![Step::Clean; 3]];
+    holds_with(Theme::CleanedElements, 300, &["RPUSH a 1 2", "RPUSH b 1", "DEL b"], &workers);
 }
