@@ -53,15 +53,14 @@ pub(super) async fn relay() {
         loop {
             // Before the look at what is synced: no end is missed.
             ends.mark_unchanged();
-            let waits = with_state(|state| {
-                let waits = state.held.release(&state.store);
-                if waits {
-                    state.store.want_sync();
-                }
-                waits
-            });
+            if !with_state(|state| state.held.release(&state.store)) {
+                break;
+            }
+            // Behind the connections that are ready, and those that have become so meanwhile: the sync covers what they write.
+            tokio::task::yield_now().await;
+            with_state(|state| state.store.want_sync());
             // An error would say that the store is gone, and with it who waits.
-            if !waits || ends.changed().await.is_err() {
+            if ends.changed().await.is_err() {
                 break;
             }
         }
