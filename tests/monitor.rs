@@ -28,13 +28,6 @@ fn shown(monitor: &mut Client) -> String {
     line.split_once("[0 ").unwrap_or_else(|| panic!("a database in {line}")).1.to_owned()
 }
 
-fn info(client: &mut Client, field: &str) -> u64 {
-    let Frame::Bulk(info) = client.must(&["INFO", "everything"]) else { panic!("INFO is a bulk string") };
-    let info = String::from_utf8(info).unwrap();
-    let value = info.lines().find_map(|line| line.strip_prefix(&format!("{field}:"))).map(str::to_owned);
-    value.unwrap_or_else(|| panic!("{field} is in INFO")).parse().unwrap()
-}
-
 /// Asks again until `reached`: what it waits for happens on another connection, whose end nothing announces.
 fn await_until(mut reached: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -119,9 +112,9 @@ fn a_monitor_that_does_not_read_is_cut_off() {
     // Ends: what the sockets hold and the limit are far less than 1 GiB.
     let cut_off = (0..65_536).any(|_| {
         client.must(&["ECHO", &payload]);
-        info(&mut client, "client_output_buffer_limit_disconnections") == 1
+        client.info_figure("client_output_buffer_limit_disconnections") == 1
     });
     assert!(cut_off);
     while slow.next_frame().is_ok() {}
-    await_until(|| info(&mut client, "connected_clients") == 1);
+    await_until(|| client.info_figure("connected_clients") == 1);
 }

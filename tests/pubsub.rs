@@ -31,13 +31,6 @@ fn words(frame: &Frame) -> Vec<String> {
     items.iter().map(word).collect()
 }
 
-fn stat(client: &mut Client, field: &str) -> u64 {
-    let Frame::Bulk(info) = client.must(&["INFO", "stats"]) else { panic!("INFO is a bulk string") };
-    let info = String::from_utf8(info).unwrap();
-    let value = info.lines().find_map(|line| line.strip_prefix(&format!("{field}:"))).map(str::to_owned);
-    value.unwrap_or_else(|| panic!("{field} is in INFO")).parse().unwrap()
-}
-
 /// Asks again until `reached`: what it waits for happens on another connection, whose end nothing announces.
 fn await_until(mut reached: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -96,7 +89,7 @@ fn a_subscriber_that_does_not_read_is_cut_off() {
         receivers == 1
     });
     assert!(cut_off, "{sent} messages were kept for a client that reads none");
-    assert_eq!(stat(&mut publisher, "client_output_buffer_limit_disconnections"), 1);
+    assert_eq!(publisher.info_figure("client_output_buffer_limit_disconnections"), 1);
     // What it could not be sent is gone, and so is its connection.
     let mut read = 0;
     while slow.next_frame().is_ok() {
@@ -119,7 +112,7 @@ fn a_subscriber_too_long_above_the_soft_limit_is_cut_off() {
     for _ in 0..64 {
         publisher.must(&["PUBLISH", "a", &payload]);
     }
-    await_until(|| stat(&mut publisher, "client_output_buffer_limit_disconnections") == 1);
+    await_until(|| publisher.info_figure("client_output_buffer_limit_disconnections") == 1);
     await_until(|| publisher.must(&["PUBLISH", "a", "x"]) == Frame::Integer(0));
 }
 
@@ -133,8 +126,8 @@ fn a_connection_that_ends_is_subscribed_to_nothing() {
     frames(&mut subscriber, &["SSUBSCRIBE", "a"], 1);
     assert_eq!(admin.must(&["PUBSUB", "NUMPAT"]), Frame::Integer(1));
     drop(subscriber);
-    await_until(|| stat(&mut admin, "pubsub_patterns") == 0);
-    assert_eq!(stat(&mut admin, "pubsub_channels") + stat(&mut admin, "pubsubshard_channels"), 0);
+    await_until(|| admin.info_figure("pubsub_patterns") == 0);
+    assert_eq!(admin.info_figure("pubsub_channels") + admin.info_figure("pubsubshard_channels"), 0);
 }
 
 /// Every subscriber of a channel hears every message once, those of one publisher in its order, and all of them the same order.

@@ -63,6 +63,17 @@ impl Client {
         reply.unwrap_or_else(|error| panic!("{name} was not answered: {error}"))
     }
 
+    /// A figure of INFO, for tests that cannot go on without it.
+    ///
+    /// # Panics
+    /// When there is no such field, it is no number, or the connection breaks.
+    pub fn info_figure(&mut self, field: &str) -> u64 {
+        let Frame::Bulk(info) = self.must(&["INFO", "everything"]) else { panic!("INFO is a bulk string") };
+        let info = String::from_utf8(info).expect("INFO is text");
+        let value = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value.unwrap_or_else(|| panic!("{field} is not in INFO")).parse().expect("a number")
+    }
+
     /// Runs the commands as a pipeline and returns their replies in order.
     ///
     /// # Errors
