@@ -1,14 +1,10 @@
 //! MONITOR over sockets: every command of every connection once, in its connection's order; and monitors that do not read.
 
-use fencepost_harness::client::Client;
+use fencepost_harness::client::{Client, await_until};
 use fencepost_harness::resp::Frame;
 use fencepost_harness::server::{Program, Server, Storage};
 use std::collections::HashMap;
 use std::thread;
-use std::time::{Duration, Instant};
-
-/// Long enough for a loaded machine; a test that needs it all has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn start(options: &[&str]) -> Server {
     let options: Vec<&str> = ["--medium", "dram", "--pool-size", "16mb"].iter().chain(options).copied().collect();
@@ -26,14 +22,6 @@ fn shown(monitor: &mut Client) -> String {
     let Frame::Simple(line) = monitor.next_frame().unwrap() else { panic!("a line") };
     let line = String::from_utf8(line).unwrap();
     line.split_once("[0 ").unwrap_or_else(|| panic!("a database in {line}")).1.to_owned()
-}
-
-/// Asks again until `reached`: what it waits for happens on another connection, whose end nothing announces.
-fn await_until(mut reached: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !reached() {
-        assert!(begun.elapsed() < PATIENCE, "it has not happened");
-    }
 }
 
 /// From several workers, with pipelines and transactions, to two monitors that begin before all of it.

@@ -1,13 +1,9 @@
 //! Channels over sockets: order, subscribers that do not read, and many publishers and subscribers on several workers.
 
-use fencepost_harness::client::Client;
+use fencepost_harness::client::{Client, await_until};
 use fencepost_harness::resp::Frame;
 use fencepost_harness::server::{Program, Server, Storage};
 use std::thread;
-use std::time::{Duration, Instant};
-
-/// Long enough for a loaded machine; a test that needs it all has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn start(options: &[&str]) -> Server {
     let options: Vec<&str> = ["--medium", "dram", "--pool-size", "16mb"].iter().chain(options).copied().collect();
@@ -29,14 +25,6 @@ fn words(frame: &Frame) -> Vec<String> {
         other => String::from_utf8(other.bytes().expect("a string").to_vec()).unwrap(),
     };
     items.iter().map(word).collect()
-}
-
-/// Asks again until `reached`: what it waits for happens on another connection, whose end nothing announces.
-fn await_until(mut reached: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !reached() {
-        assert!(begun.elapsed() < PATIENCE, "it has not happened");
-    }
 }
 
 #[test]

@@ -8,10 +8,10 @@ bitflags::bitflags! {
     pub struct Attention: u32 {
         /// Every call is timed, also of fast commands.
         const TIMES = 1;
-        /// No commands run together: each is to be told of for itself.
-        const SINGLY = 1 << 2;
         /// Somebody has said MONITOR.
         const MONITOR = 1 << 1;
+        /// No commands run together: each is to be told of for itself.
+        const SINGLY = 1 << 2;
     }
 }
 

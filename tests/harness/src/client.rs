@@ -5,7 +5,7 @@ use crate::resp::Frame;
 use std::collections::VecDeque;
 use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a reply may take before the client gives up: long enough for a loaded machine, short enough for a hung
 /// server to be seen.
@@ -147,5 +147,16 @@ pub fn encode<A: AsRef<[u8]>>(output: &mut Vec<u8>, args: &[A]) {
         output.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
         output.extend_from_slice(arg);
         output.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Asks again until `reached`: for what happens on another connection, whose end nothing announces.
+///
+/// # Panics
+/// After a minute: long enough for a loaded machine.
+pub fn await_until(mut reached: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !reached() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it has not happened");
     }
 }
