@@ -113,3 +113,26 @@ fn the_map_shows_a_pool_in_use_at_rest_and_damaged() {
     assert_eq!(value(&hit, "damaged places"), "1", "{hit}");
     assert_eq!(in_use(&hit), in_use(&whole));
 }
+
+#[test]
+fn records_are_counted_by_what_they_say() {
+    let mut server = Server::new(Program::Fencepost(FENCEPOST.into()), &Storage::Memory, &["--pool-size", "16mb"]);
+    server.run();
+    let path = server.pool_path();
+    let mut client = server.client();
+    let mut run = |line: &str| drop(client.must(&line.split(' ').collect::<Vec<_>>()));
+    run("SET a 1");
+    run("DEL a");
+    run("HSET packed f v");
+    run("CONFIG SET packed-collection-max-bytes 0");
+    run("RPUSH list a b c");
+    run("LPOP list");
+    run("SADD set a b");
+    run("SREM set a");
+    assert!(client.call(&["SHUTDOWN"]).is_err());
+    assert!(server.wait_stopped().success());
+    let text = text(&pool_info(&path, &["--no-map"]));
+    let expected = "12 (1 strings, 1 tombstones, 1 packed collections, 2 object heads, 0 chunks, 5 elements, 1 element tombstones, 1 bounds, 0 cuts, ";
+    let records = text.lines().find_map(|line| line.strip_prefix("records")).expect("a line of them").trim_start();
+    assert!(records.starts_with(expected), "{text}");
+}

@@ -58,6 +58,48 @@ fn a_small_set_flushes_two_lines_and_fences_once() {
     assert_eq!((cost.bytes_written, cost.lines_flushed, cost.fences), (0, 0, 0), "a read writes nothing");
 }
 
+/// A change of a small collection: its one record again, and a fence.
+#[test]
+fn a_change_of_a_small_collection_flushes_its_record() {
+    let (store, recorder) = recorded_store();
+    let mut worker = store.worker();
+    let mut direct = Direct::new(Clock::manual(NOW_MS));
+    let mut run = |line: &str| {
+        let request: Vec<&str> = line.split(' ').collect();
+        let mut replies = BytesMut::new();
+        let before = recorder.counters();
+        assert_eq!(direct.run(&store, &mut worker, &[request], &mut replies), 1);
+        assert!(!replies.contains(&b'-'), "{replies:?}");
+        let cost = recorder.counters().since(before);
+        (cost.lines_flushed + cost.nt_lines, cost.fences)
+    };
+    // The first write also opens a segment.
+    run("SET k v");
+    // 16 bytes of batch header, 32 of record header, the key, 12 of the collection's header, and its elements: names and values with their lengths, and scores.
+    let lines_of =
+        |key: usize, elements: usize| (16 + (32 + key + 12 + elements).next_multiple_of(16) as u64).div_ceil(64);
+    let changes = [
+        ("HSET h1 field a", 2, 8),
+        ("HSET h1 field b", 2, 8),
+        ("RPUSH l a", 1, 2),
+        ("SADD s 1", 1, 2),
+        ("ZADD z 1 m", 1, 10),
+        ("LPUSH l b", 1, 4),
+        ("ZINCRBY z 1 m", 1, 10),
+        ("HSET h1 a 1234567890 b 1234567890 c 1234567890 d 1234567890", 2, 8 + 4 * 13),
+        ("HDEL h1 a", 2, 8 + 3 * 13),
+        ("LREM l 0 a", 1, 2),
+    ];
+    for (line, key, elements) in changes {
+        assert_eq!(run(line), (lines_of(key, elements), 1), "{line}");
+    }
+    // What changes nothing writes nothing.
+    for line in ["SREM s 2", "LTRIM l 0 -1", "HDEL h1 a", "ZADD z NX 7 m"] {
+        assert_eq!(run(line), (0, 0), "{line}");
+    }
+    store.close_worker(&mut worker);
+}
+
 /// HSETs, SADDs and LPUSHes that arrive together: one batch, whether they make their collections or change them.
 #[test]
 fn changes_of_one_pipeline_fence_once() {

@@ -192,6 +192,10 @@ mutants! {
     CutsForgotten = "cuts-forgotten",
     /// Members of a range that is cut out of a sorted set get no tombstone though older records of them are in the pool.
     CutWithoutTombstones = "cut-without-tombstones",
+    /// Recovery leaves packed collections out.
+    PackedForgotten = "packed-forgotten",
+    /// A packed collection that outgrows its record is deleted in a batch of its own before its elements are written.
+    OutgrownSplit = "outgrown-split",
 }
 
 #[cfg(feature = "mutants")]

@@ -273,6 +273,7 @@ impl Shared {
     pub fn follow_settings(&self, store: &Store) {
         self.settings.apply_tracking(store);
         store.set_fsync(self.settings.fsync());
+        store.set_packed_bytes(self.settings.packed_bytes());
         self.expiry_events.follow_settings(store);
         self.tracking.follow(store);
     }

@@ -5,6 +5,7 @@ use super::cuts::Cut;
 use super::format::{
     CHUNK_SHIFTS, FLAG_RAW, MAX_LONG_STRING_BYTES, OBJECT_HEAD_BYTES, RECORD_HEADER_BYTES, record_bytes,
 };
+use super::packed::Packed;
 use crate::base::SegmentId;
 use crate::pool::format::DatabaseMap;
 
@@ -36,9 +37,17 @@ pub enum Kind {
     DatabaseMap = 11,
     /// Which ranges were cut out of a sorted set.
     Cuts = 12,
+    /// A key with a small collection as its value.
+    Packed = 13,
 }
 
 impl Kind {
+    /// Whether such a record says what a key's value is, or that it is gone.
+    #[inline]
+    pub fn is_of_key(self) -> bool {
+        matches!(self, Kind::String | Kind::Tombstone | Kind::ObjectHead | Kind::Packed)
+    }
+
     /// Whether such a record belongs to an object, by its id, and not to a key.
     #[inline]
     pub fn is_of_object(self) -> bool {
@@ -59,6 +68,7 @@ impl Kind {
             10 => Kind::Commit,
             11 => Kind::DatabaseMap,
             12 => Kind::Cuts,
+            13 => Kind::Packed,
             _ => return None,
         })
     }
@@ -194,6 +204,7 @@ impl<'a> Record<'a> {
             }
             Kind::Bounds if self.bounds().is_none() => Err(RecordError::Malformed("bounds")),
             Kind::Cuts if self.cuts().is_none() => Err(RecordError::Malformed("cuts")),
+            Kind::Packed => self.packed()?.check(),
             Kind::DatabaseMap => self.database_map().map(|_| ()),
             Kind::Part if !self.value.is_empty() => Err(RecordError::Malformed("part")),
             Kind::Part => self.atom().map(|_| ()),
@@ -280,6 +291,15 @@ impl<'a> Record<'a> {
         (self.key.len() == 8 && is_newest && cuts.is_sorted_by_key(|cut| cut.version)).then_some(cuts)
     }
 
+    /// The small collection of a packed record. Its elements are not looked at.
+    ///
+    /// # Errors
+    /// [`RecordError`] when its value is none.
+    #[inline]
+    pub fn packed(&self) -> Result<Packed<'a>, RecordError> {
+        Packed::decode(self.value)
+    }
+
     /// Object id and number of a chunk.
     ///
     /// # Errors
@@ -316,7 +336,7 @@ pub enum ObjectType {
 }
 
 impl ObjectType {
-    fn from_byte(byte: u8) -> Option<Self> {
+    pub(super) fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
             1 => Self::LongString,
             2 => Self::Hash,

@@ -163,7 +163,7 @@ fn keep_newer<K: std::hash::Hash + Eq>(all: &mut HashMap<K, Newest>, key: K, new
 impl<'p> Visitor<'p> for Liveness<'p> {
     fn record(&mut self, addr: LogAddr, record: Record<'p>) {
         match record.kind {
-            Kind::String | Kind::Tombstone | Kind::ObjectHead => self.key_record(addr, &record),
+            Kind::String | Kind::Tombstone | Kind::ObjectHead | Kind::Packed => self.key_record(addr, &record),
             Kind::Element | Kind::ElementTombstone => {
                 if let Ok((object, name)) = record.object_key() {
                     let label = name.try_into().ok().map(i64::from_le_bytes);

@@ -18,10 +18,12 @@ struct Tally {
     strings: u64,
     tombstones: u64,
     heads: u64,
+    packed: u64,
     chunks: u64,
     elements: u64,
     element_tombstones: u64,
     bounds: u64,
+    cuts: u64,
     marks: u64,
     parts: u64,
     commits: u64,
@@ -35,10 +37,12 @@ impl Visitor<'_> for Tally {
             Kind::String => self.strings += 1,
             Kind::Tombstone => self.tombstones += 1,
             Kind::ObjectHead => self.heads += 1,
+            Kind::Packed => self.packed += 1,
             Kind::Chunk => self.chunks += 1,
             Kind::Element => self.elements += 1,
             Kind::ElementTombstone => self.element_tombstones += 1,
-            Kind::Bounds | Kind::Cuts => self.bounds += 1,
+            Kind::Bounds => self.bounds += 1,
+            Kind::Cuts => self.cuts += 1,
             Kind::ClockMark => self.marks += 1,
             Kind::Part | Kind::DatabaseMap => self.parts += 1,
             Kind::Commit => self.commits += 1,
@@ -167,12 +171,17 @@ pub fn info(path: &Path, map: Option<Charset>) -> Result<String, PoolError> {
         &mut text,
         "records",
         format!(
-            "{} ({} strings, {} tombstones, {} object heads, {} chunks, {} clock marks, {} parts, {} commits, {} uncommitted; {} bytes)",
+            "{} ({} strings, {} tombstones, {} packed collections, {} object heads, {} chunks, {} elements, {} element tombstones, {} bounds, {} cuts, {} clock marks, {} parts, {} commits, {} uncommitted; {} bytes)",
             report.records,
             tally.strings,
             tally.tombstones,
+            tally.packed,
             tally.heads,
             tally.chunks,
+            tally.elements,
+            tally.element_tombstones,
+            tally.bounds,
+            tally.cuts,
             tally.marks,
             tally.parts,
             tally.commits,
@@ -334,7 +343,7 @@ fn readable_keys(pool: &Pool, range: std::ops::Range<u64>) -> Vec<String> {
     let mut keys = Vec::new();
     let Some(segment) = pool.segment_of(range.start) else { return keys };
     readable_in(pool, segment, range, |record| {
-        if !record.key.is_empty() && matches!(record.kind, Kind::String | Kind::Tombstone | Kind::ObjectHead) {
+        if !record.key.is_empty() && record.kind.is_of_key() {
             keys.push(format!("\"{}\"", record.key.escape_ascii()));
         }
         keys.len() < MOST_KEYS

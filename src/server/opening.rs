@@ -78,6 +78,7 @@ fn open(shared: &Shared, options: &StoreOptions) -> Result<Arc<Store>, OpenError
         opened
     })?;
     store.set_fsync(shared.settings.fsync());
+    store.set_packed_bytes(shared.settings.packed_bytes());
     tell(&store.info());
     Ok(Arc::new(store))
 }

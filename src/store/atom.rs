@@ -15,7 +15,7 @@ const PART_FILL_BYTES: usize = 64 * 1024;
 
 /// A record of a part that never counted, or never will: the cleaner will find it superseded, if it has a value. The stripe of `hash` is held.
 pub(super) fn count_uncommitted(books: Books<'_>, record: &Record<'_>, hash: u64) {
-    if matches!(record.kind, Kind::String | Kind::ObjectHead | Kind::Element)
+    if matches!(record.kind, Kind::String | Kind::ObjectHead | Kind::Packed | Kind::Element)
         && !mutant::active(Mutant::UncommittedNotCounted)
     {
         books.stale.add(hash);

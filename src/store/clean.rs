@@ -71,7 +71,7 @@ impl Owner for Store {
 
     fn fate(&self, addr: LogAddr, record: &Record<'_>, guard: &Guard) -> Fate {
         match record.kind {
-            Kind::String | Kind::ObjectHead => self.fate_of_value(addr, record, guard),
+            Kind::String | Kind::ObjectHead | Kind::Packed => self.fate_of_value(addr, record, guard),
             Kind::Tombstone => self.fate_of_tombstone(addr, record, guard),
             Kind::Chunk => {
                 let Ok((id, number)) = record.chunk_key() else { return Fate::Dead { counted: None } };

@@ -4,7 +4,7 @@ use super::StoreError;
 use super::collections::{NEVER, SharedCollection};
 use super::objects::ChunkTable;
 use crate::log::format::FLAG_RAW;
-use crate::log::{ObjectType, Record, record_at, try_record_at};
+use crate::log::{Kind, ObjectType, Record, record_at, try_record_at};
 use crate::pool::Pool;
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ pub struct Entry<'g> {
     pub(super) record: Record<'g>,
     /// The chunks, if it is a long string.
     pub(super) table: Option<&'g ChunkTable>,
-    /// The collection, if it is one.
+    /// The collection, if it is one of element records.
     pub(super) collection: Option<&'g SharedCollection>,
     /// Whether the record makes no sense any more. The rest says nothing then.
     pub(super) damaged: bool,
@@ -58,15 +58,16 @@ impl<'g> Entry<'g> {
 
     /// The type; that of a string is [`ObjectType::LongString`], however long.
     pub fn kind(&self) -> ObjectType {
-        match self.collection {
-            None => ObjectType::LongString,
-            Some(_) => self.record.object().map_or(ObjectType::LongString, |object| object.kind),
+        match self.record.kind {
+            Kind::ObjectHead => self.record.object().map_or(ObjectType::LongString, |object| object.kind),
+            Kind::Packed => self.record.packed().map_or(ObjectType::LongString, |packed| packed.kind),
+            _ => ObjectType::LongString,
         }
     }
 
     /// Whether it is no string.
     pub fn is_collection(&self) -> bool {
-        self.collection.is_some()
+        self.collection.is_some() || self.record.kind == Kind::Packed
     }
 
     /// Whether the record can be made out. Everything but [`Entry::string`], which asks itself, answers as for an empty string otherwise.
@@ -85,7 +86,7 @@ impl<'g> Entry<'g> {
     #[inline]
     pub fn string(&self) -> Result<StrValue<'g>, StoreError> {
         self.check()?;
-        if self.collection.is_some() {
+        if self.is_collection() {
             return Err(StoreError::WrongType);
         }
         Ok(match &self.table {

@@ -68,7 +68,7 @@ use keyspaces::{DbTable, Keyspace};
 use objects::Objects;
 use siphasher::sip::SipHasher13;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use stripes::Stripes;
 
 /// The number of a logical database, as `SELECT` takes it.
@@ -85,6 +85,12 @@ pub struct Key<'a> {
 
 /// Values up to this many bytes lie in their key's record, where the segments are large enough; longer ones are cut into chunks of this size.
 pub const INLINE_MAX_BYTES: usize = 64 * 1024;
+
+/// Up to how many bytes of elements a collection lies in its key's record, unless [`Store::set_packed_bytes`] says otherwise.
+pub const PACKED_BYTES: usize = 512;
+
+/// The most that may be.
+pub const PACKED_BYTES_MOST: usize = 4096;
 
 /// A store over one pool. Shared by all threads; each writes with a [`Worker`] of its own.
 pub struct Store {
@@ -103,6 +109,8 @@ pub struct Store {
     next_object: AtomicU64,
     chunk_shift: u8,
     active_expire: AtomicBool,
+    /// Bytes of elements up to which a collection lies in one record.
+    packed_bytes: AtomicUsize,
     expired_keys: AtomicU64,
     expired_fields: AtomicU64,
     /// How often a record was met that makes no sense any more.
@@ -174,6 +182,20 @@ impl Store {
     #[inline]
     fn tools(&self) -> collections::Tools<'_> {
         collections::Tools { books: self.books(), hasher: &self.hasher }
+    }
+
+    /// Up to how many bytes of elements a collection that is made or changed from now on lies in its key's record, at most [`PACKED_BYTES_MOST`]; 0:
+    /// none does. Others stay as they are.
+    pub fn set_packed_bytes(&self, bytes: usize) {
+        let fits = self.pool.max_batch_bytes() as usize / 4;
+        // Relaxed: whichever of two values is met, the collection is the same.
+        self.packed_bytes.store(bytes.min(PACKED_BYTES_MOST).min(fits), Ordering::Relaxed);
+    }
+
+    /// See [`Store::set_packed_bytes`].
+    #[inline]
+    pub fn packed_bytes(&self) -> usize {
+        self.packed_bytes.load(Ordering::Relaxed)
     }
 
     fn new_object(&self) -> u64 {

@@ -7,7 +7,7 @@ use super::growth::Growth;
 use super::info::RecoveryFacts;
 use super::rebuild::{Rebuilt, rebuild};
 use super::syncing::Syncing;
-use super::{INLINE_MAX_BYTES, OpenError, Store, StoreError, Worker};
+use super::{INLINE_MAX_BYTES, OpenError, PACKED_BYTES, Store, StoreError, Worker};
 use crate::base::mutant::{self, Mutant};
 use crate::base::sync::atomic::AtomicU32;
 use crate::base::sync::{Mutex, PoisonError, RwLock};
@@ -20,7 +20,7 @@ use crate::recovery::{Damage, Progress, RecoveryReport};
 use siphasher::sip::SipHasher13;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// How to open a store.
 #[derive(Clone)]
@@ -147,6 +147,7 @@ impl Store {
             clock_floor_ms: AtomicU64::new(clock_floor_ms),
             chunk_shift: chunk_bytes.ilog2() as u8,
             active_expire: AtomicBool::new(true),
+            packed_bytes: AtomicUsize::new(0),
             expired_keys: AtomicU64::new(0),
             expired_fields: AtomicU64::new(0),
             damaged_records_seen: AtomicU64::new(0),
@@ -161,6 +162,7 @@ impl Store {
             syncing: Syncing::new(&pool),
             pool,
         };
+        store.set_packed_bytes(PACKED_BYTES);
         store.seal_recovered(&report.unsealed);
         store.pool.settle_recovered(|id| report.damage.iter().any(|damage| damage.segment == id));
         store.pool.sync()?;

@@ -89,6 +89,10 @@ impl Store {
     /// [`StoreError::WrongType`] when it is a string, [`StoreError::DamagedRecord`].
     pub fn view<'g>(&'g self, entry: Entry<'g>, now_ms: u64) -> Result<View<'g>, StoreError> {
         entry.check()?;
+        if entry.record.kind == Kind::Packed {
+            let packed = entry.record.packed().map_err(|_| StoreError::DamagedRecord)?;
+            return Ok(View::packed(entry, packed));
+        }
         let shared = entry.collection.ok_or(StoreError::WrongType)?;
         let view = View::new(self.tools(), entry, shared, now_ms);
         if let Some(last_ms) = view.last_due_ms() {
@@ -268,7 +272,7 @@ impl Store {
     pub(super) fn entry_of<'g>(&'g self, record: Record<'g>, guard: &'g Guard) -> Option<Entry<'g>> {
         let (mut table, mut collection) = (None, None);
         match record.kind {
-            Kind::String => {}
+            Kind::String | Kind::Packed => {}
             Kind::ObjectHead => {
                 let object = record.object().ok()?;
                 match object.kind {

@@ -186,13 +186,15 @@ impl Collector<'_, '_> {
     fn uncommitted_record(&mut self, record: &Record<'_>) {
         let Target { books, hasher, stripes, .. } = self.target;
         match record.kind {
-            Kind::String | Kind::Tombstone | Kind::ObjectHead => {
+            Kind::String | Kind::Tombstone | Kind::ObjectHead | Kind::Packed => {
                 let hash = hasher.hash(record.key);
                 let stripe = stripes.of(hash);
                 let mut held = stripe.lock();
                 held.version = held.version.max(record.version);
                 atom::count_uncommitted(*books, record, hash);
-                if let Ok(object) = record.object() {
+                if record.kind == Kind::ObjectHead
+                    && let Ok(object) = record.object()
+                {
                     self.max_object = self.max_object.max(object.id);
                 }
             }
@@ -214,7 +216,8 @@ impl<'p> Visitor<'p> for Collector<'_, 'p> {
     fn record(&mut self, addr: LogAddr, record: Record<'p>) {
         match record.kind {
             Kind::Tombstone if mutant::active(Mutant::TombstonesForgotten) => {}
-            Kind::String | Kind::Tombstone => self.key_record(addr, record),
+            Kind::Packed if mutant::active(Mutant::PackedForgotten) => {}
+            Kind::String | Kind::Tombstone | Kind::Packed => self.key_record(addr, record),
             Kind::ObjectHead => {
                 if let Ok(object) = record.object() {
                     if !mutant::active(Mutant::ObjectIdsNotRestored) {

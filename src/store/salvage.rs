@@ -192,7 +192,7 @@ fn name_readable_keys(source: &Pool, damage: &[Damage]) -> LostKeys {
     let mut lost = LostKeys::new();
     for damage in damage {
         readable_records(source, damage, |record| {
-            if !matches!(record.kind, Kind::String | Kind::Tombstone | Kind::ObjectHead) {
+            if !record.kind.is_of_key() {
                 return true;
             }
             let here = LostKey { version: record.version, kind: record.kind, survivor: None };
@@ -297,7 +297,7 @@ impl Copier<'_, '_> {
 
 impl<'p> Visitor<'p> for Copier<'_, 'p> {
     fn record(&mut self, addr: LogAddr, record: Record<'p>) {
-        if self.result.is_err() || !matches!(record.kind, Kind::String | Kind::Tombstone | Kind::ObjectHead) {
+        if self.result.is_err() || !record.kind.is_of_key() {
             return;
         }
         let current = self.is_current(addr, &record);

@@ -4,7 +4,7 @@
 //! before the caller can answer.
 
 use super::access::access_hash;
-use super::collections::{CollectionChange, StagedElement};
+use super::collections::{CollectionChange, Pack, StagedElement};
 use super::evict::Evictor;
 use super::fields::move_field_deadline;
 use super::keyspaces::DbTable;
@@ -29,6 +29,8 @@ pub struct Worker {
     pub(super) objects: Vec<ObjectChange>,
     pub(super) elements: Vec<StagedElement>,
     pub(super) collections: Vec<CollectionChange>,
+    /// A small collection that is being changed.
+    pub(super) pack: Pack,
     /// Names of keys whose collections change.
     pub(super) names: Vec<u8>,
     pub(super) evictor: Evictor,
@@ -372,7 +374,7 @@ impl<'a> Txn<'a> {
 
     /// Commits what is staged so far for itself: a defect.
     #[cold]
-    fn commit_part(&mut self) {
+    pub(super) fn commit_part(&mut self) {
         if let Ok(at) = self.worker.writer.commit(&self.store.pool, &mut self.worker.batch, Urgency::Normal) {
             self.publish(at);
             self.worker.batch.clear();

@@ -127,6 +127,7 @@ struct Live {
     lfu_decay_minutes: AtomicU64,
     /// Place in [`Fsync::ALL`].
     fsync: AtomicU64,
+    packed_bytes: AtomicU64,
     events: AtomicU32,
     tracking_max_keys: AtomicU64,
     output_limits: Arc<OutputLimits>,
@@ -378,6 +379,11 @@ impl Settings {
         Fsync::ALL[self.live.fsync.load(Relaxed) as usize]
     }
 
+    /// Up to how many bytes of elements a collection lies in one record.
+    pub fn packed_bytes(&self) -> usize {
+        self.live.packed_bytes.load(Relaxed) as usize
+    }
+
     /// Has `store` track the uses of keys as the eviction policy asks for. To be called when these settings have changed, and for a store that has
     /// just been opened.
     pub fn apply_tracking(&self, store: &Store) {
@@ -443,6 +449,7 @@ impl Settings {
         live.maxmemory_policy.store(policy.expect("each word of the setting is a policy's name") as u64, Relaxed);
         let fsync = Fsync::ALL.iter().position(|fsync| fsync.name() == text("appendfsync"));
         live.fsync.store(fsync.expect("each word of the setting is a policy's name") as u64, Relaxed);
+        live.packed_bytes.store(unsigned("packed-collection-max-bytes"), Relaxed);
         live.maxmemory_samples.store(unsigned("maxmemory-samples"), Relaxed);
         live.eviction_tenacity.store(unsigned("maxmemory-eviction-tenacity"), Relaxed);
         live.lfu_log_factor.store(unsigned("lfu-log-factor"), Relaxed);

@@ -1,7 +1,7 @@
 //! The table of settings, in alphabetical order.
 
 use super::{Effect, Kind, SettingSpec};
-use crate::store::{EvictionPolicy, Fsync};
+use crate::store::{EvictionPolicy, Fsync, PACKED_BYTES_MOST};
 
 const BOOL: Kind = Kind::Bool;
 const TEXT: Kind = Kind::Text;
@@ -151,6 +151,7 @@ pub const SETTINGS: &[SettingSpec] = &[
     live("notify-keyspace-events", Kind::KeyspaceEvents, ""),
     ignored("oom-score-adj", Kind::Enum(&["no", "yes", "relative", "absolute"]), "no"),
     ignored("oom-score-adj-values", WORDS, "0 200 800"),
+    live("packed-collection-max-bytes", int(0, PACKED_BYTES_MOST as i64), "512"),
     fixed("pidfile", TEXT, ""),
     start("pool", TEXT, "fencepost.pool"),
     start("pool-damage", Kind::Enum(&["refuse", "salvage"]), "refuse"),

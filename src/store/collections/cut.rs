@@ -5,7 +5,7 @@
 //! labels does not go for scores: a member's older records may lie outside of the range. So members that may have older records in the pool get a
 //! tombstone each, as from ZREM.
 
-use super::{Collection, Element, Shape, Tools, View, is_before, name_of, score_of};
+use super::{Collection, Element, Shape, Tools, View, is_before, name_of, score_of, with_element_key};
 use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
 use crate::log::format::record_bytes;
@@ -39,6 +39,12 @@ impl<'a> Txn<'a> {
             drop(view);
             return self.delete(key).map(drop);
         }
+        let Some(records) = view.records() else {
+            let names: Vec<&[u8]> = view.iter_from(ranks.start).take(count).map(|element| element.name()).collect();
+            let mut set = self.edit(key, ObjectType::SortedSet)?;
+            set.remove_all(names.into_iter());
+            return set.finish();
+        };
         if kept * REMOVED_FOR_KEPT <= count {
             return self.keep_others(key, view, &ranks);
         }
@@ -46,7 +52,8 @@ impl<'a> Txn<'a> {
         for element in view.iter_from(ranks.start).take(count) {
             let tombstone_bytes = record_bytes(8 + element.name().len(), 0);
             bytes += tombstone_bytes;
-            if tools.books.stale.count(tools.hasher.hash(element.record.key)) > 0 {
+            let hash = with_element_key(records.id(), element.name(), |key| tools.hasher.hash(key));
+            if tools.books.stale.count(hash) > 0 {
                 older.bytes += tombstone_bytes;
                 older.elements.push(element);
             }

@@ -1,9 +1,13 @@
-//! Changing a hash, set or sorted set: one record for each element that changes.
+//! Changing a hash, set or sorted set: one record for each element that changes, or the collection's only record if it is packed.
+//!
+//! A new collection is packed, and stays so as long as it is small; what is too large for that, or has an element that expires, becomes one of element
+//! records, and stays that.
 //!
 //! An edit belongs to a transaction. It shows the collection as it will be, stages records, and is visible to nobody before the transaction commits.
 //! Dropping it without [`Edit::finish`] takes back what it staged.
 
-use super::{Collection, Element, End, Extent, ListEdit, SharedCollection, Tools, View, share, with_element_key};
+use super::view::Records;
+use super::{Collection, Element, End, Extent, ListEdit, Pack, SharedCollection, Tools, View, share, with_element_key};
 use crate::log::{BatchMark, Cut, Kind, NewRecord, Object, ObjectType, Record, Writer};
 use crate::pool::Urgency;
 use crate::store::txn::Txn;
@@ -49,20 +53,25 @@ const LOOK_THROUGH: usize = 32;
 pub struct Edit<'t, 'a> {
     pub(super) txn: &'t mut Txn<'a>,
     pub(super) key: Key<'t>,
-    id: u64,
-    kind: ObjectType,
+    pub(super) id: u64,
+    pub(super) kind: ObjectType,
     /// The collection before the transaction, if it is changed and not made anew.
     pub(super) base: Option<View<'a>>,
-    fresh: Option<Box<Collection>>,
-    expire_at: Option<u64>,
+    /// The collection as it will be, while it is packed.
+    pub(super) pack: Option<Pack>,
+    /// Whether that is another than before.
+    pub(super) changed: bool,
+    /// The collection of element records that is made.
+    pub(super) fresh: Option<Box<Collection>>,
+    pub(super) expire_at: Option<u64>,
     version: u64,
-    len: usize,
-    mark: BatchMark,
+    pub(super) len: usize,
+    pub(super) mark: BatchMark,
     first: usize,
     /// Bytes of staged records that are no tombstones.
     live_bytes: usize,
-    frees: bool,
-    forgets: bool,
+    pub(super) frees: bool,
+    pub(super) forgets: bool,
     table: HashTable<usize>,
     finished: bool,
 }
@@ -87,15 +96,24 @@ impl<'a> Txn<'a> {
     /// [`StoreError::WrongType`], [`StoreError::DamagedRecord`].
     pub fn edit<'t>(&'t mut self, key: Key<'t>, kind: ObjectType) -> Result<Edit<'t, 'a>, StoreError> {
         let Some(view) = self.view(key, kind)? else { return Ok(self.edit_new(key, kind, None)) };
-        let mut edit = self.begin_edit(view.id(), key, kind);
-        (edit.version, edit.len, edit.base) = (view.version(), view.len(), Some(view));
+        let (id, version) = view.records().map_or((0, 0), |records| (records.id(), records.version()));
+        let mut edit = self.begin_edit(id, key, kind);
+        if let Some(packed) = view.as_packed() {
+            edit.begin_pack(Some(packed));
+            edit.expire_at = view.entry().expire_at();
+        }
+        (edit.version, edit.len, edit.base) = (version, view.len(), Some(view));
         Ok(edit)
     }
 
     /// Begins to make a collection that takes the place of whatever is at `key`, unless it stays empty: then that is deleted.
     pub fn edit_new<'t>(&'t mut self, key: Key<'t>, kind: ObjectType, expire_at: Option<u64>) -> Edit<'t, 'a> {
-        let mut edit = self.begin_edit(self.store.new_object(), key, kind);
-        (edit.fresh, edit.expire_at) = (Some(Box::new(Collection::new(kind))), expire_at);
+        let mut edit = self.begin_edit(0, key, kind);
+        edit.expire_at = expire_at;
+        match edit.txn.store.packed_bytes() {
+            0 => edit.make_fresh(Extent::NONE),
+            _ => edit.begin_pack(None),
+        }
         edit
     }
 
@@ -108,6 +126,8 @@ impl<'a> Txn<'a> {
             key,
             kind,
             base: None,
+            pack: None,
+            changed: false,
             fresh: None,
             expire_at: None,
             version: 0,
@@ -257,8 +277,12 @@ impl<'t, 'a> Edit<'t, 'a> {
     /// What is made here takes after a collection that has been like this: Redis makes it of that one, and keeps its encoding. Nothing for one that is
     /// not made anew.
     pub fn comes_of(&mut self, extent: Extent) {
-        if let Some(collection) = &mut self.fresh {
-            collection.take_after(extent);
+        // Labels are given anew.
+        let extent = Extent { has_fractions: false, ..extent };
+        match (&mut self.pack, &mut self.fresh) {
+            (Some(pack), _) if self.base.is_none() => *pack.extent() = extent,
+            (None, Some(collection)) => collection.take_after(extent),
+            _ => {}
         }
     }
 
@@ -274,7 +298,7 @@ impl<'t, 'a> Edit<'t, 'a> {
 
     /// Elements of these names are asked for next: has their memory fetched, all at once.
     pub fn warm<'n>(&self, names: impl Iterator<Item = &'n [u8]>) {
-        let (Some(view), tools) = (&self.base, self.txn.tools()) else { return };
+        let (Some(view), tools) = (self.base.as_ref().and_then(View::records), self.txn.tools()) else { return };
         let (mut hashes, mut count) = ([0; RUN], 0);
         for name in names {
             hashes[count] = with_element_key(self.id, name, |key| tools.hasher.hash(key));
@@ -289,6 +313,9 @@ impl<'t, 'a> Edit<'t, 'a> {
 
     /// The element of this name as it will be.
     pub fn get(&self, name: &[u8]) -> Option<Element<'_>> {
+        if let Some(pack) = &self.pack {
+            return pack.find(self.kind, name).map(|(_, element)| Element::packed(element));
+        }
         with_element_key(self.id, name, |key| self.find(self.txn.tools().hasher.hash(key), key))
     }
 
@@ -298,10 +325,8 @@ impl<'t, 'a> Edit<'t, 'a> {
             return (record.kind == Kind::Element).then(|| Element::new(record));
         }
         let tools = self.txn.tools();
-        let known = match (&self.base, &self.fresh) {
-            (Some(view), _) => Some(view.collection()),
-            (None, fresh) => fresh.as_deref(),
-        };
+        let before = self.base.as_ref().and_then(View::records).map(Records::collection);
+        let known = self.fresh.as_deref().or(before);
         let addr = known?.find(tools, hash, key)?;
         let record = tools.record(addr);
         (!record.expired(self.txn.now_ms())).then(|| Element::new(record))
@@ -334,6 +359,10 @@ impl<'t, 'a> Edit<'t, 'a> {
     /// # Errors
     /// As [`Edit::put`].
     pub fn put_until(&mut self, name: &[u8], value: &[u8], expire_at: Option<u64>) -> Result<bool, StoreError> {
+        let len = self.len;
+        if self.put_packed(name, value, expire_at)? {
+            return Ok(self.len > len);
+        }
         let is_new = with_element_key(self.id, name, |key| {
             let hash = self.txn.tools().hasher.hash(key);
             let is_new = self.find(hash, key).is_none();
@@ -359,6 +388,9 @@ impl<'t, 'a> Edit<'t, 'a> {
     /// # Errors
     /// As [`Edit::put`].
     pub fn add_until(&mut self, name: &[u8], value: &[u8], expire_at: Option<u64>) -> Result<(), StoreError> {
+        if self.put_packed(name, value, expire_at)? {
+            return Ok(());
+        }
         with_element_key(self.id, name, |key| {
             self.stage(Kind::Element, self.txn.tools().hasher.hash(key), [key, &[]], value, expire_at);
         });
@@ -372,6 +404,12 @@ impl<'t, 'a> Edit<'t, 'a> {
     /// # Errors
     /// As [`Edit::put`].
     pub fn add_new(&mut self, name: &[u8], value: &[u8]) -> Result<bool, StoreError> {
+        if self.pack.is_some() && self.get(name).is_some() {
+            return Ok(false);
+        }
+        if self.put_packed(name, value, None)? {
+            return Ok(true);
+        }
         let is_new = with_element_key(self.id, name, |key| {
             let hash = self.txn.tools().hasher.hash(key);
             let is_new = self.find(hash, key).is_none();
@@ -392,6 +430,10 @@ impl<'t, 'a> Edit<'t, 'a> {
     /// As [`Edit::put`].
     pub fn set_expiry(&mut self, name: &[u8], expire_at: Option<u64>) -> Result<(), StoreError> {
         let Some(value) = self.get(name).map(|element| element.value().to_vec()) else { return Ok(()) };
+        if expire_at.is_none() && self.pack.is_some() {
+            return Ok(());
+        }
+        self.unpack()?;
         with_element_key(self.id, name, |key| {
             self.stage(Kind::Element, self.txn.tools().hasher.hash(key), [key, &[]], &value, expire_at);
         });
@@ -400,6 +442,13 @@ impl<'t, 'a> Edit<'t, 'a> {
 
     /// Removes the element `name`; says whether it was there.
     pub fn remove(&mut self, name: &[u8]) -> bool {
+        if let Some(pack) = &mut self.pack {
+            let place = pack.find(self.kind, name).map(|(place, _)| place);
+            let there = place.map(|place| pack.remove(self.kind, place)).is_some();
+            self.len = pack.len();
+            self.changed |= there;
+            return there;
+        }
         let there = with_element_key(self.id, name, |key| {
             let hash = self.txn.tools().hasher.hash(key);
             let there = self.find(hash, key).is_some();
@@ -447,7 +496,7 @@ impl<'t, 'a> Edit<'t, 'a> {
         self.stage(kind, 0, [&id, name], value, None);
     }
 
-    fn stage(&mut self, kind: Kind, hash: u64, key: [&[u8]; 2], value: &[u8], expire_at: Option<u64>) {
+    pub(super) fn stage(&mut self, kind: Kind, hash: u64, key: [&[u8]; 2], value: &[u8], expire_at: Option<u64>) {
         self.version += 1;
         let (version, expiry_ms) = (self.version, expire_at.unwrap_or(0));
         let record = NewRecord { kind, flags: 0, keyspace: 0, version, expiry_ms, key, value };
@@ -516,6 +565,10 @@ impl<'t, 'a> Edit<'t, 'a> {
             }
             return Ok(());
         }
+        if let Some(pack) = self.pack.take() {
+            self.finish_pack(pack);
+            return Ok(());
+        }
         let txn = &mut *self.txn;
         let records = self.first..txn.worker.elements.len();
         let fresh = self.fresh.take();
@@ -535,13 +588,16 @@ impl<'t, 'a> Edit<'t, 'a> {
                 Some(start..txn.worker.names.len())
             }
         };
-        let shared = self.base.as_ref().map(View::shared);
+        let shared = self.base.as_ref().and_then(View::records).map(Records::shared);
         let (id, db, live_bytes, forgets) = (self.id, self.key.db, self.live_bytes, self.forgets);
         txn.worker.collections.push(CollectionChange { id, db, name, fresh, shared, records, live_bytes, forgets });
         Ok(())
     }
 
     fn take_back(&mut self) {
+        if let Some(pack) = self.pack.take() {
+            self.txn.worker.pack = pack;
+        }
         self.txn.worker.batch.truncate(self.mark);
         self.txn.worker.elements.truncate(self.first);
         if let Some(collection) = self.fresh.take() {

@@ -33,6 +33,10 @@ pub struct ListEdit<'t, 'a> {
     pushed: usize,
     removed: usize,
     cut: bool,
+    /// Positions of a packed list that are removed, one bit each.
+    holes: u64,
+    /// Whether it was packed, and is not any more: then its labels begin at 0.
+    unpacked: bool,
 }
 
 impl<'a> Txn<'a> {
@@ -54,7 +58,18 @@ impl<'a> Txn<'a> {
 impl<'t, 'a> ListEdit<'t, 'a> {
     pub(super) fn new(edit: Edit<'t, 'a>) -> Self {
         let to = edit.len();
-        Self { edit, from: 0, to, left: None, right: None, pushed: 0, removed: 0, cut: false }
+        Self {
+            edit,
+            from: 0,
+            to,
+            left: None,
+            right: None,
+            pushed: 0,
+            removed: 0,
+            cut: false,
+            holes: 0,
+            unpacked: false,
+        }
     }
 
     /// Elements there will be.
@@ -73,7 +88,21 @@ impl<'t, 'a> ListEdit<'t, 'a> {
     }
 
     fn label(&self, at: usize) -> i64 {
+        if self.unpacked {
+            return at as i64 * LABEL_STEP;
+        }
         self.edit.base().and_then(|view| view.label(at)).unwrap_or_default()
+    }
+
+    /// Puts an element at a position of a packed list, or replaces the one there. False, and nothing is put: it is not packed, or no longer.
+    fn put_packed(&mut self, at: usize, replaces: bool, value: &[u8]) -> Result<bool, StoreError> {
+        if self.edit.pack.is_none() || self.edit.put_packed_at(at, replaces, value) {
+            return Ok(self.edit.pack.is_some());
+        }
+        let len = self.len();
+        self.edit.unpack()?;
+        (self.from, self.to, self.pushed, self.cut, self.unpacked) = (0, len, 0, false, true);
+        Ok(false)
     }
 
     fn put(&mut self, label: i64, value: &[u8]) -> Result<(), StoreError> {
@@ -91,6 +120,11 @@ impl<'t, 'a> ListEdit<'t, 'a> {
     /// # Errors
     /// As [`Edit::put`].
     pub fn push(&mut self, end: End, value: &[u8]) -> Result<(), StoreError> {
+        let at = if end == End::Left { 0 } else { self.len() };
+        if self.put_packed(at, false, value)? {
+            self.pushed += 1;
+            return Ok(());
+        }
         let label = match self.end_label(end) {
             Some(label) if end == End::Left => {
                 label.div_euclid(LABEL_STEP) * LABEL_STEP - LABEL_STEP * i64::from(is_whole(label))
@@ -157,7 +191,11 @@ impl<'t, 'a> ListEdit<'t, 'a> {
                 }
             }
         }
-        self.cut |= (self.from, self.to) != (from, to);
+        let cuts = (self.from, self.to) != (from, to);
+        if cuts && let Some(pack) = self.edit.shorten() {
+            pack.keep(from - self.from..to.max(from) - self.from);
+        }
+        self.cut |= cuts;
         (self.from, self.to) = if from < to { (from, to) } else { (from, from) };
     }
 
@@ -166,13 +204,20 @@ impl<'t, 'a> ListEdit<'t, 'a> {
     /// # Errors
     /// As [`Edit::put`].
     pub fn set(&mut self, at: usize, value: &[u8]) -> Result<(), StoreError> {
+        if self.put_packed(at, true, value)? {
+            return Ok(());
+        }
         self.put(self.label(at), value)
     }
 
     /// Removes the element at a position. Cost: a tombstone.
     pub fn remove(&mut self, at: usize) {
-        self.bury(self.label(at));
         self.removed += 1;
+        if self.edit.shorten().is_some() {
+            self.holes |= 1 << at;
+            return;
+        }
+        self.bury(self.label(at));
     }
 
     /// Inserts an element before the one at position `at`, which may be the end. Cost: its record; where the labels between its neighbours are used
@@ -183,6 +228,10 @@ impl<'t, 'a> ListEdit<'t, 'a> {
     pub fn insert(&mut self, at: usize, value: &[u8]) -> Result<(), StoreError> {
         if at == 0 || at >= self.to {
             return self.push(if at == 0 { End::Left } else { End::Right }, value);
+        }
+        if self.put_packed(at, false, value)? {
+            self.pushed += 1;
+            return Ok(());
         }
         self.pushed += 1;
         let (before, after) = (self.label(at - 1), self.label(at));
@@ -238,7 +287,9 @@ impl<'t, 'a> ListEdit<'t, 'a> {
     /// None today.
     pub fn finish(mut self) -> Result<(), StoreError> {
         let len = self.len();
-        if self.cut
+        if let Some(pack) = &mut self.edit.pack {
+            (0..u64::BITS as usize).rev().filter(|at| self.holes >> at & 1 == 1).for_each(|at| pack.remove_at(at));
+        } else if self.cut
             && len > 0
             && let (Some(first), Some(last)) = (self.end_label(End::Left), self.end_label(End::Right))
         {

@@ -14,6 +14,7 @@ mod edit;
 mod list;
 mod load;
 mod members;
+mod pack;
 mod sequence;
 mod shared;
 mod view;
@@ -23,6 +24,7 @@ pub use dropping::Dropping;
 pub use edit::{CollectionChange, Edit, StagedElement};
 pub use list::{End, ListEdit};
 pub use load::Loading;
+pub use pack::Pack;
 pub use shared::{SharedCollection, share};
 pub use view::{Element, View};
 
@@ -234,12 +236,6 @@ impl Collection {
         });
     }
 
-    /// Position of an element in the order of a sorted set, there or not.
-    fn rank(&self, tools: Tools<'_>, score: f64, name: &[u8]) -> usize {
-        let Shape::Sorted { order, .. } = &self.shape else { return 0 };
-        order.partition_point(|other| is_before(tools, other, score, name))
-    }
-
     /// A record of this collection has become durable at `addr` (an element, an element's tombstone, bounds or cuts), and is the newest of its key, whose
     /// hash is `hash`, which matters for elements other than a list's. It is counted as live already. Returns elements that are cut off or out, which are for the caller to retire.
     pub fn apply(&mut self, tools: Tools<'_>, addr: LogAddr, hash: u64, record: &Record<'_>) -> Vec<LogAddr> {
@@ -345,8 +341,7 @@ impl Collection {
 
     /// It is made of one that has been like this.
     fn take_after(&mut self, extent: Extent) {
-        // Labels are given anew.
-        self.extent = Extent { has_fractions: false, ..extent };
+        self.extent = extent;
     }
 
     /// What is in it, of a hash or a set, is all that it has had.

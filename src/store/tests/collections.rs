@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::cleaner::{CleanStep, Demand};
-use crate::log::ObjectType;
+use crate::log::{ObjectType, PACKED_MOST};
+use crate::store::collections::Extent;
 use std::collections::{BTreeMap, VecDeque};
 
 /// A small generator that can be started anew with the same numbers.
@@ -170,6 +171,9 @@ fn run(seed: u64, steps: usize) {
     let mut models: BTreeMap<Vec<u8>, Model> = BTreeMap::new();
     let types = [ObjectType::Hash, ObjectType::Set, ObjectType::SortedSet, ObjectType::List];
     for step in 0..steps {
+        if random.below(20) == 0 {
+            store.set_packed_bytes([0, 60, 300, PACKED_BYTES_MOST][random.below(4)]);
+        }
         let number = random.below(12);
         let name = format!("key{number}").into_bytes();
         let other = format!("key{}", random.below(12)).into_bytes();
@@ -261,6 +265,82 @@ fn collections_are_as_plain_models_through_restarts_and_cleaning() {
     for seed in 0..6 {
         run(seed, 1500);
     }
+}
+
+/// Of the collection under `name`: whether it is packed, and of the elements that it has had the most, the longest, and whether all were integers.
+fn form(store: &Store, name: &[u8]) -> (bool, (usize, usize, bool)) {
+    let guard = pin();
+    let view = store.collection(key(name), None, false, NOW, &guard).expect("a collection").expect("there");
+    let Extent { most, longest, only_integers, .. } = view.extent();
+    (view.is_packed(), (most, longest, only_integers))
+}
+
+#[test]
+fn a_collection_is_packed_until_it_outgrows_its_record() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let path = dir.path().join("pool");
+    let mut store = open(&path);
+    let mut worker = store.worker();
+    let expires = NOW + 1000;
+    in_txn(&store, &mut worker, &[b"h", b"l", b"s"], |txn| {
+        let mut hash = txn.edit_new(key(b"h"), ObjectType::Hash, Some(expires));
+        hash.put(b"field", &[7; 300]).expect("room");
+        hash.finish().expect("staged");
+        let mut list = txn.list_new(key(b"l"), None);
+        list.push(End::Right, b"b").expect("room");
+        list.push(End::Left, b"a").expect("room");
+        list.finish().expect("staged");
+        let mut set = txn.edit(key(b"s"), ObjectType::Set).expect("absent");
+        (0..PACKED_MOST).for_each(|number| drop(set.add_new(number.to_string().as_bytes(), &[])));
+        set.finish().expect("staged");
+    });
+    assert_eq!(store.check_books(), Ok(()));
+    assert_eq!(form(&store, b"h"), (true, (1, 300, false)));
+    // What it has been like is kept, over changes and restarts.
+    in_txn(&store, &mut worker, &[b"h"], |txn| {
+        let mut hash = txn.edit(key(b"h"), ObjectType::Hash).expect("a hash");
+        hash.put(b"field", b"short").expect("room");
+        hash.finish().expect("staged");
+    });
+    drop((worker, store));
+    store = open(&path);
+    worker = store.worker();
+    assert_eq!(form(&store, b"h"), (true, (1, 300, false)));
+    assert!(form(&store, b"l").0);
+    assert_eq!(form(&store, b"s"), (true, (PACKED_MOST, 2, true)));
+    // Each for another reason: bytes, an element in the middle of a list, the number of elements, an element that expires.
+    let before = (found(&store, b"h"), found(&store, b"l"), found(&store, b"s"));
+    in_txn(&store, &mut worker, &[b"h", b"l", b"s"], |txn| {
+        let mut hash = txn.edit(key(b"h"), ObjectType::Hash).expect("a hash");
+        assert!(hash.put(b"other", &[8; 600]).expect("room"));
+        assert_eq!(hash.get(b"field").expect("still there").value(), b"short");
+        hash.remove(b"other");
+        hash.finish().expect("staged");
+        let mut list = txn.list(key(b"l")).expect("a list");
+        list.insert(1, &[9; 600]).expect("room");
+        list.finish().expect("staged");
+        let mut set = txn.edit(key(b"s"), ObjectType::Set).expect("a set");
+        assert!(!set.add_new(b"63", &[]).expect("room"));
+        assert!(set.add_new(b"64", &[]).expect("room"));
+        set.remove(b"64");
+        set.finish().expect("staged");
+    });
+    let check = |store: &Store| {
+        assert_eq!((found(store, b"h"), found(store, b"s")), (before.0.clone(), before.2.clone()));
+        let list = [&b"a"[..], &[9; 600], b"b"].map(<[u8]>::to_vec);
+        assert_eq!(found(store, b"l"), Some(Model::List(list.into())));
+        for name in [&b"h"[..], b"l", b"s"] {
+            assert!(!form(store, name).0);
+        }
+        let guard = pin();
+        let hash = store.collection(key(b"h"), None, false, NOW, &guard).expect("a collection").expect("there");
+        assert_eq!(hash.entry().expire_at(), Some(expires));
+        drop(hash);
+        assert_eq!(store.check_books(), Ok(()));
+    };
+    check(&store);
+    drop((worker, store));
+    check(&open(&path));
 }
 
 /// A new collection longer than a commit batch can be; given up, it leaves nothing that is counted wrong.

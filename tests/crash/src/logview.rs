@@ -27,7 +27,7 @@ struct Newest<'p> {
 impl<'p> Visitor<'p> for Newest<'p> {
     fn record(&mut self, addr: LogAddr, record: Record<'p>) {
         match record.kind {
-            Kind::String | Kind::Tombstone | Kind::ObjectHead => {
+            Kind::String | Kind::Tombstone | Kind::ObjectHead | Kind::Packed => {
                 let newest = self.keys.entry((record.keyspace, record.key)).or_insert(record);
                 if record.version > newest.version {
                     *newest = record;
@@ -80,6 +80,7 @@ pub fn read(pool: &Pool) -> State {
         let (Some(db), false, false) = (db, record.kind == Kind::Tombstone, expired) else { continue };
         let object = (record.kind == Kind::ObjectHead).then(|| record.object().expect("a head describes an object"));
         let (kind, (bytes, fields)) = match &object {
+            None if record.kind == Kind::Packed => packed(record),
             None => ("string", (record.value.to_vec(), Fields::new())),
             Some(object) => match object.kind {
                 ObjectType::LongString => ("string", (long_string(record, &newest.chunks), Fields::new())),
@@ -110,6 +111,18 @@ fn long_string(head: &Record<'_>, chunks: &BTreeMap<(u64, u64), Record<'_>>) -> 
         }
     }
     bytes
+}
+
+/// Type and elements of a packed collection.
+fn packed(record: &Record<'_>) -> (&'static str, (Vec<u8>, Fields)) {
+    let packed = record.packed().expect("a small collection");
+    let kind = match packed.kind {
+        ObjectType::Hash => "hash",
+        ObjectType::Set => "set",
+        ObjectType::SortedSet => "zset",
+        _ => "list",
+    };
+    (kind, parted(kind, packed.iter().map(|element| (element.name, element.value, None))))
 }
 
 /// Type and elements of a collection. Those that have expired are gone, but for the last of all.
