@@ -127,6 +127,7 @@ impl Run {
                 0..4 => self.let_a_key_expire(&mut model),
                 4..8 => self.scan(&model),
                 8 if crashes => self.crash(&mut model),
+                9..15 => self.server.vary_packing(&mut self.client, self.workload.rng()),
                 _ => {}
             }
         }
@@ -230,6 +231,9 @@ impl Run {
                 }
             }
             left = left.saturating_sub(batch.len());
+            if self.workload.rng().one_in(16) {
+                self.server.vary_packing(&mut self.client, self.workload.rng());
+            }
         }
         for database in 0..3 {
             let (ours, theirs) = (contents(&mut self.client, database), contents(&mut other, database));

@@ -138,6 +138,7 @@ impl Trial {
     fn round(&mut self, mut rng: Rng) -> (u64, usize, Vec<Violation>) {
         self.rounds += 1;
         let refused_before = self.clients.refused();
+        self.server.vary_packing(&mut self.server.client(), &mut rng);
         let (address, server) = (self.server.address(), &mut self.server);
         let goal = 1 + rng.below(6_000);
         let round = self.clients.run(address, &mut rng, goal, |rng, goal_reached| {

@@ -112,7 +112,7 @@ impl Beginning<'_> {
             Self::Workload(workload) => workload,
             Self::Image(image, ..) => return Engine::recover(image, machine, hook),
         };
-        match workload.start {
+        let engine = match workload.start {
             Start::Nothing => Ok(Engine::create(workload.segments, machine, hook)),
             Start::Open => Ok(run_prelude(workload, machine, hook, driver)),
             Start::Killed | Start::Closed | Start::Recycled => {
@@ -124,7 +124,9 @@ impl Beginning<'_> {
                 let image = if workload.start == Start::Recycled { recycle(&engine) } else { engine.image() };
                 Engine::recover(&image, machine, hook)
             }
-        }
+        }?;
+        engine.store.set_packed_bytes(workload.packed_bytes);
+        Ok(engine)
     }
 
     fn machine(&self) -> Machine {
@@ -154,6 +156,7 @@ impl Beginning<'_> {
 
 fn run_prelude(workload: &Workload, machine: Machine, hook: Option<Arc<dyn Hook>>, driver: &mut Driver) -> Engine {
     let mut engine = Engine::create(workload.segments, machine, hook);
+    engine.store.set_packed_bytes(workload.packed_bytes);
     for step in &workload.prelude {
         step.run(&mut engine, driver);
     }

@@ -6,7 +6,7 @@
 
 use crate::client::Client;
 use crate::resp::Frame;
-use crate::rng::Seed;
+use crate::rng::{Rng, Seed};
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -56,6 +56,14 @@ impl Server {
     /// Whether it knows fields of hashes that expire, as Redis does from 7.4 on.
     pub fn has_field_expiry(&self) -> bool {
         matches!(self.program, Program::Fencepost(_))
+    }
+
+    /// Has it keep collections in one record up to another size from now on, over a connection outside of any transaction. Nothing for others than Fencepost.
+    pub fn vary_packing(&self, client: &mut Client, rng: &mut Rng) {
+        const SIZES: [&str; 5] = ["0", "40", "200", "512", "4096"];
+        if let Program::Fencepost(_) = self.program {
+            assert_eq!(client.must(&["CONFIG", "SET", "packed-collection-max-bytes", *rng.pick(&SIZES)]), Frame::ok());
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use super::schedule::{Scheduler, Stuck, SwitchPoints};
 use super::workload::{START_MS, Step, Theme, Workload};
 use fencepost::cleaner::{CleanStep, Demand};
 use fencepost::command::Shared;
-use fencepost::store::Store;
-use fencepost_harness::{Command, Frame, command};
+use fencepost::store::{PACKED_BYTES, Store};
+use fencepost_harness::{Command, Frame, Seed, command};
 use pmem_emulation::{Both, EventKind, Note, Recorder, RecorderOptions, Trace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -174,6 +174,8 @@ pub fn run(workload: Workload, seed: u64, name: &str, shared: &Arc<Shared>) -> R
     let recorder = Recorder::new(RecorderOptions::default());
     let hook = Arc::new(Both(Arc::new(SwitchPoints), Arc::clone(&recorder) as _));
     let store = recover(empty_pool(theme.cleans()), START_MS, Some(hook)).expect("an empty pool opens");
+    // A record for each element, records that are soon outgrown, or one for each collection.
+    store.set_packed_bytes(*Seed(seed).rng(0x9ac).pick(&[0, 0, 24, PACKED_BYTES]));
     let mut connections: Vec<Connection> =
         (0..workers.len()).map(|number| Connection::new(Arc::clone(shared), number, &store)).collect();
     for (db, command) in before {

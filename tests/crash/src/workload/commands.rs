@@ -1,6 +1,6 @@
 //! For each command that writes, workloads in which it succeeds; a test walks the command table and misses none.
 
-use super::{Workload, steps};
+use super::{Workload, in_both_forms, steps};
 
 /// What comes before, and what is explored.
 const ROWS: &[(&[&str], &[&str])] = &[
@@ -449,7 +449,7 @@ pub fn all() -> Vec<Workload> {
     let workload = |(number, (prelude, lines)): (usize, &(&[&str], &[&str]))| {
         Workload::new(format!("command/{number}"), steps(prelude.iter().copied()), steps(lines.iter().copied()))
     };
-    ROWS.iter().enumerate().map(workload).collect()
+    in_both_forms(ROWS.iter().enumerate().map(workload))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub mod random;
 pub mod special;
 
 use crate::engine::{Driver, Engine, Machine, Request, SEGMENTS};
-use fencepost::store::Fsync;
+use fencepost::store::{Fsync, PACKED_BYTES};
 use std::fmt;
 
 /// One step of a workload.
@@ -166,6 +166,8 @@ pub struct Workload {
     pub start: Start,
     /// Where the pool is a file on a disk, when that is synced.
     pub disk: Option<Fsync>,
+    /// Up to how many bytes of elements a collection lies in one record.
+    pub packed_bytes: usize,
     /// Run before the recording begins.
     pub prelude: Vec<Step>,
     pub steps: Vec<Step>,
@@ -184,6 +186,7 @@ impl Workload {
             segments: SEGMENTS,
             start: Start::Open,
             disk: None,
+            packed_bytes: PACKED_BYTES,
             prelude,
             steps,
             kept: None,
@@ -205,6 +208,18 @@ impl Workload {
         Self { name: format!("{DISK}{}/{}", fsync.name(), self.name), disk: Some(fsync), ..self }
     }
 
+    /// The same, with a record for each element of a collection, however small it is.
+    pub fn of_records(self) -> Self {
+        Self { name: format!("{RECORDS}{}", self.name), packed_bytes: 0, ..self }
+    }
+
+    /// Whether it makes collections, so that it differs from [`Workload::of_records`].
+    pub fn makes_collections(&self) -> bool {
+        const MAKE: [&str; 8] = ["HSET", "HINCRBY", "PUSH", "SADD", "ZADD", "GEOADD", "ZINCRBY", "STORE"];
+        let all = self.prelude.iter().chain(&self.steps);
+        all.into_iter().any(|step| MAKE.iter().any(|word| step.line.contains(word)))
+    }
+
     /// The numbers of its steps in the whole workload.
     pub fn numbers(&self) -> Vec<usize> {
         self.kept.clone().unwrap_or_else(|| (0..self.steps.len()).collect())
@@ -214,11 +229,26 @@ impl Workload {
 /// What the names of workloads begin with that have their pool on a disk.
 const DISK: &str = "disk/";
 
-/// The workload of a name: `ace/3.7`, `command/12`, `special/creation`, `random/2a/40`, `disk/everysec/ace/3.7`.
+/// What the names of workloads begin with whose collections are never packed.
+const RECORDS: &str = "records/";
+
+/// Each of these, and, where that is something else, the same without packed collections.
+fn in_both_forms(workloads: impl Iterator<Item = Workload>) -> Vec<Workload> {
+    let both = |workload: Workload| {
+        let of_records = workload.makes_collections().then(|| workload.clone().of_records());
+        std::iter::once(workload).chain(of_records)
+    };
+    workloads.flat_map(both).collect()
+}
+
+/// The workload of a name: `ace/3.7`, `command/12`, `special/creation`, `random/2a/40`, `records/command/12`, `disk/everysec/ace/3.7`.
 pub fn by_name(name: &str) -> Option<Workload> {
     if let Some((word, rest)) = name.strip_prefix(DISK).and_then(|rest| rest.split_once('/')) {
         let fsync = Fsync::ALL.into_iter().find(|fsync| fsync.name() == word)?;
         return by_name(rest).map(|workload| workload.on_disk(fsync));
+    }
+    if let Some(rest) = name.strip_prefix(RECORDS) {
+        return by_name(rest).map(Workload::of_records);
     }
     let (family, rest) = name.split_once('/')?;
     match family {

@@ -1,6 +1,7 @@
 //! Longer mixes of everything, by seed.
 
 use super::{Start, Step, Workload};
+use fencepost::store::PACKED_BYTES;
 use fencepost_harness::{Rng, Seed};
 
 /// Segments of a pool that is to take more.
@@ -19,7 +20,13 @@ pub fn workload(seed: u64, length: usize) -> Workload {
     if rng.below(4) == 0 {
         steps.push(Step::new("!close"));
     }
-    Workload { segments: SEGMENTS, start, ..Workload::new(format!("random/{seed:x}/{length}"), prelude, steps) }
+    let packed_bytes = *rng.pick(&[0, 40, 150, PACKED_BYTES]);
+    Workload {
+        segments: SEGMENTS,
+        start,
+        packed_bytes,
+        ..Workload::new(format!("random/{seed:x}/{length}"), prelude, steps)
+    }
 }
 
 /// The workload that `2a/40` names.

@@ -1,6 +1,6 @@
 //! Workloads that are about the pool rather than about a command: making it, opening it, closing it, rolling over segments.
 
-use super::{Action, Start, Step, Workload, steps};
+use super::{Action, Start, Step, Workload, in_both_forms, steps};
 
 /// Name, how it starts, what comes before, what is recorded.
 type Row = (&'static str, Start, &'static [&'static str], &'static [&'static str]);
@@ -287,6 +287,59 @@ const ROWS: &[Row] = &[
         ],
     ),
     (
+        // Small collections that become too large for one record, or get something that does not lie in it.
+        "packed-outgrown",
+        Start::Open,
+        &["HSET h a 1 b @100b", "PEXPIRE h 90", "RPUSH l a @200b", "SADD s 1 2", "ZADD z 1 m 2 n"],
+        &[
+            "HSET h b 2 | HSET h c @500c",
+            "HDEL h c",
+            "LPUSH l @300c | RPUSH l d",
+            "LINSERT l BEFORE d @20e",
+            "SADD s @300x @200y | SREM s 1",
+            "ZADD z 3 @300m | ZADD z 1 n 4 @250o",
+            "ZREM z m",
+            "!tick 100",
+            "EXISTS h",
+        ],
+    ),
+    (
+        "packed-outgrown-killed",
+        Start::Killed,
+        &["HSET h a 1 b @100b", "HSET h c @450c", "RPUSH l @250a @250b", "LSET l 0 @300c", "SADD s 1 2"],
+        &["HDEL h a b", "LPOP l", "SADD s @600x", "HDEL h c", "HSET h a 1", "RPUSH l a"],
+    ),
+    (
+        "packed-expiring-fields",
+        Start::Open,
+        &["HSET h a 1 b @20b", "HSET g a 1"],
+        &[
+            "HPEXPIRE h 10 FIELDS 1 a",
+            "HPERSIST h FIELDS 1 b",
+            "HPEXPIRE g 10 FIELDS 1 a",
+            "!tick 12",
+            "HLEN h",
+            "HSET g a 2",
+        ],
+    ),
+    (
+        "packed-clean",
+        Start::Open,
+        &["HSET h a @20a b 2", "RPUSH l x y", "SET x @900x", "SADD s 1 2", "SET y @900y", "!seal"],
+        &[
+            "DEL x y s",
+            "!seal",
+            "!clean 4",
+            "HSET h a 3 | RPUSH l z",
+            "!seal",
+            "!clean",
+            "HDEL h a b",
+            "SADD s 3",
+            "!seal",
+            "!clean",
+        ],
+    ),
+    (
         "transaction",
         Start::Open,
         &["SET a @20a", "SET b @9b PX 50"],
@@ -469,5 +522,5 @@ pub fn all() -> Vec<Workload> {
         }
         workload
     };
-    ROWS.iter().map(workload).collect()
+    in_both_forms(ROWS.iter().map(workload))
 }
