@@ -97,6 +97,7 @@ fn commands_raise_the_events_that_they_raise_in_redis() {
         ("HSETEX f FIELDS 2 a 1 b 2", "new f, hset f"),
         ("HGETDEL f FIELDS 2 a none", "hdel f"),
         ("HSETEX f EX 0 FIELDS 1 b 2", "hset f, hdel f, del f"),
+        ("HSETEX f EX 0 FIELDS 1 b 2", "new f, hset f, hdel f, del f"),
         ("SADD s a b", "new s, sadd s"),
         ("SADD s a", ""),
         ("SMOVE s t a", "srem s, new t, sadd t"),

@@ -44,6 +44,7 @@ fn fill_until_refused(client: &mut TestClient) -> usize {
 #[test]
 fn without_eviction_what_needs_room_is_refused_before_any_effect() {
     let mut client = limited(32 << 10, "noeviction");
+    client.run("HSET h a 1");
     let there = fill_until_refused(&mut client);
     assert!((32 << 10) / RECORD_MAX_BYTES <= there as u64 && there <= 400, "{there} keys of 100 bytes in 32 KiB");
     let live = client.store.live_bytes();
@@ -59,6 +60,7 @@ fn without_eviction_what_needs_room_is_refused_before_any_effect() {
         "COPY k0 new",
         "GETSET k0 changed",
         "SETEX new 100 1",
+        "HSETEX h EX 100 FIELDS 1 a 1",
     ] {
         assert_eq!(client.run(line), Reply::error(OOM), "{line}");
     }
@@ -66,6 +68,7 @@ fn without_eviction_what_needs_room_is_refused_before_any_effect() {
     assert_eq!(client.run("GET k0"), Reply::bulk(value()));
     assert_eq!(client.store.live_bytes(), live, "nothing was written");
     assert_eq!(client.run("EXPIRE k1 100"), Reply::Integer(1));
+    assert_eq!(client.run("HEXPIRE h 100 FIELDS 1 a"), Reply::Array(vec![Reply::Integer(1)]));
     assert_eq!(client.run("RENAME k2 k3"), Reply::ok());
     assert_eq!(client.run("DEL k0 k1 k3"), Reply::Integer(3));
     assert_eq!(client.run("SET k0 small"), Reply::ok(), "there is room again");

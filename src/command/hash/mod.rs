@@ -146,6 +146,7 @@ const fn set_expiry(name: &'static str, summary: &'static str, run: Handler) -> 
     CommandSpec {
         summary,
         complexity: "O(N) for N fields; one record each with the same value, or a tombstone when the time is past, all in one batch",
+        flags: Flags::WRITE.union(Flags::FAST),
         ..write(name, "7.4.0", Arity::AtLeast(6), run)
     }
 }

@@ -48,7 +48,13 @@ pub fn hgetex(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (expiry, fields_at) = match args.at(2) {
         word if is_word(word, "PERSIST") => (Expiry::Persist, 3),
         word => match clocking(word, ctx.now_ms) {
-            Some((unit_ms, base_ms)) => (Expiry::At(time(args.at(3), unit_ms, base_ms, "hgetex")?), 4),
+            Some((unit_ms, base_ms)) => {
+                let at_ms = time(args.at(3), unit_ms, base_ms, "hgetex")?;
+                if args.len() < 6 {
+                    return Err(CommandError::arity("hgetex"));
+                }
+                (Expiry::At(at_ms), 4)
+            }
             None => (Expiry::Unsaid, 2),
         },
     };
@@ -194,7 +200,7 @@ pub fn hsetex(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let is_gone = hash.is_empty();
     hash.finish()?;
     txn.commit()?;
-    ctx.notify_write(is_new && !is_gone, Events::HASH, "hset", key);
+    ctx.notify_write(is_new, Events::HASH, "hset", key);
     match expiry {
         Expiry::At(_) if is_past => ctx.notify_removal(is_gone, Events::HASH, "hdel", key),
         Expiry::At(_) => ctx.notify(Events::HASH, "hexpire", key.name),

@@ -1,4 +1,4 @@
-//! Fields that expire: replies and errors as Redis 7.4 and 8.0 document them, and that nobody is shown what has expired.
+//! Fields that expire: replies and errors as Redis 8.0.2 gives them, and that nobody is shown what has expired.
 
 use crate::command::testing::{Reply, START_MS, TestClient};
 use std::collections::BTreeMap;
@@ -94,6 +94,10 @@ fn arguments_that_make_no_sense_are_refused() {
         ("HGETDEL h FIELDS 9 a", count),
         ("HGETEX h EX FIELDS 1 a", "ERR value is not an integer or out of range"),
         ("HGETEX h EX -1 FIELDS 1 a", "ERR invalid expire time, must be >= 0"),
+        ("HGETEX h EX 10 FIELDS", "ERR wrong number of arguments for 'hgetex' command"),
+        ("HGETEX h PX 10 a", "ERR wrong number of arguments for 'hgetex' command"),
+        ("HGETEX h EX -1 FIELDS", "ERR invalid expire time, must be >= 0"),
+        ("HGETEX h KEEPTTL 10 FIELDS", fields),
         ("HGETEX h KEEPTTL FIELDS 1 a", fields),
         ("HGETEX h PERSIST FIELDS 1", count),
         ("HSETEX h FIELDS 1 a", "ERR wrong number of arguments for 'hsetex' command"),
