@@ -3,7 +3,8 @@
 //! Three sides are compared in pairs, so that an agreement means something: the model with `redis-server` (is the
 //! model right?), the server with the model, `kill -9` and recovery in between (is anything lost or answered
 //! wrongly?), and the server with `redis-server` on commands that are also malformed (are errors worded as clients
-//! know them?). Each in RESP2 and RESP3.
+//! know them?). Each in RESP2 and RESP3. Fields of hashes that expire, which that `redis-server` does not know, are compared with a Redis 8
+//! beside it.
 //!
 //! A failure prints its seed; `FENCEPOST_SEED=N` runs it again. `FENCEPOST_MODEL_COMMANDS` sets how many commands
 //! each test sends.
@@ -11,7 +12,8 @@
 use fencepost_harness::compare::agree;
 use fencepost_harness::contents::{Content, contents, same, scan};
 use fencepost_harness::model::Model;
-use fencepost_harness::server::redis_is_installed;
+use fencepost_harness::server::{redis_8, redis_is_installed};
+use fencepost_harness::workload::fields::is_about_a_moment;
 use fencepost_harness::workload::{BY_NAME, Workload};
 use fencepost_harness::{Client, Command, Frame, Program, Seed, Server, Storage, command, show};
 use std::collections::VecDeque;
@@ -49,7 +51,19 @@ fn the_server_agrees_with_redis_reply_by_reply() {
     if redis_is_installed() {
         for resp3 in [false, true] {
             let redis = Server::start(Program::Redis, &Storage::Memory, &[]);
-            Run::new("the server and redis", fencepost(), resp3).against_server(&redis);
+            Run::new("the server and redis", fencepost(), resp3).against_server(&redis, any_command);
+        }
+    }
+}
+
+#[test]
+fn the_server_agrees_with_redis_8_on_fields_that_expire() {
+    if let Some(program) = redis_8() {
+        for resp3 in [false, true] {
+            // Removes what has expired at once, nearly.
+            let redis = Server::start(program.clone(), &Storage::Memory, &["--hz", "500"]);
+            let run = Run::new("the server and redis 8", fencepost(), resp3).with_field_expiry();
+            run.against_server(&redis, field_expiry_command);
         }
     }
 }
@@ -151,15 +165,8 @@ impl Run {
     }
 
     fn until(&mut self, command: &Command, wanted: &Frame) {
-        let start = Instant::now();
-        loop {
-            let reply = self.client.must(command);
-            if reply == *wanted {
-                return;
-            }
-            if start.elapsed() > EXPIRY_SEEN_MAX {
-                self.fail(&format!("{} still answers {reply:?}, not {wanted:?}", show(command)));
-            }
+        if let Err(reply) = answers(&mut self.client, command, wanted) {
+            self.fail(&format!("{} still answers {reply:?}, not {wanted:?}", show(command)));
         }
     }
 
@@ -199,14 +206,14 @@ impl Run {
         self.recent.push_back("(kill -9)".to_owned());
     }
 
-    /// Sends the same commands, one in three of them broken, to both servers.
-    fn against_server(mut self, reference: &Server) {
+    /// Sends the same commands to both servers.
+    fn against_server(mut self, reference: &Server, next: fn(&mut Workload) -> Command) {
         let mut other = connect(reference, self.resp3);
         let mut left = command_count();
         while left > 0 {
             let mut batch: Vec<Command> = Vec::new();
             for _ in 0..self.workload.rng().between(1, 12) {
-                batch.push(self.command_for_both());
+                batch.push(next(&mut self.workload));
             }
             let within = self.transaction(batch.len());
             let framed = framed(&batch, within.as_ref());
@@ -234,6 +241,13 @@ impl Run {
             if self.workload.rng().one_in(16) {
                 self.server.vary_packing(&mut self.client, self.workload.rng());
             }
+            if reference.has_field_expiry() {
+                match self.workload.rng().below(100) {
+                    0..2 => self.let_a_field_expire(&mut other),
+                    2..6 => self.exchange_a_hash(&mut other),
+                    _ => {}
+                }
+            }
         }
         for database in 0..3 {
             let (ours, theirs) = (contents(&mut self.client, database), contents(&mut other, database));
@@ -249,34 +263,40 @@ impl Run {
         rng.one_in(3).then_some(start..end)
     }
 
-    fn command_for_both(&mut self) -> Command {
-        loop {
-            let command = match self.workload.rng().below(9) {
-                0..5 => self.workload.command(),
-                5 => {
-                    let key = self.workload.key();
-                    command(&[&b"OBJECT"[..], b"ENCODING", &key])
-                }
-                6 => self.lcs_with_options(),
-                _ => self.workload.broken_command(),
-            };
-            if is_comparable(&command) {
-                return command;
-            }
-        }
+    /// A field of a hash, if a key drawn at random is one.
+    fn field(&mut self, other: &mut Client) -> Option<(Vec<u8>, Vec<u8>, i64)> {
+        let key = self.workload.key();
+        let reply = other.must(&[b"HKEYS", key.as_slice()]);
+        let fields = reply.items().filter(|fields| !fields.is_empty())?;
+        let field = self.workload.rng().pick(fields).bytes().expect("a field is a string").to_vec();
+        Some((key, field, fields.len() as i64))
     }
 
-    fn lcs_with_options(&mut self) -> Command {
-        let mut words = command(&[&b"LCS"[..], &self.workload.key(), &self.workload.key()]);
-        for option in ["IDX", "WITHMATCHLEN", "LEN"] {
-            if self.workload.rng().one_in(2) {
-                words.push(option.into());
-            }
+    /// A short life of a field: it must go on both servers.
+    fn let_a_field_expire(&mut self, other: &mut Client) {
+        let Some((key, field, count)) = self.field(other) else { return };
+        let expire = command(&[&b"HPEXPIRE"[..], &key, b"1", b"FIELDS", b"1", &field]);
+        self.note(&expire);
+        for client in [&mut self.client, &mut *other] {
+            assert_eq!(client.must(&expire), Frame::Array(vec![Frame::Integer(1)]));
         }
-        if self.workload.rng().one_in(3) {
-            words.extend(command(&["MINMATCHLEN", "3"]));
+        let (len, wanted) = (command(&[&b"HLEN"[..], &key]), Frame::Integer(count - 1));
+        self.until(&len, &wanted);
+        answers(other, &len, &wanted).expect("redis-server removes fields that have expired");
+    }
+
+    /// Each server gets what the other one serializes.
+    fn exchange_a_hash(&mut self, other: &mut Client) {
+        let Some((key, ..)) = self.field(other) else { return };
+        let to = self.workload.key();
+        let dump = command(&[&b"DUMP"[..], &key]);
+        self.note(&dump);
+        let payloads = [&mut self.client, &mut *other].map(|client| client.must(&dump));
+        for (client, payload) in [&mut *other, &mut self.client].into_iter().zip(&payloads) {
+            let restore = command(&[&b"RESTORE"[..], &to, b"0", payload.bytes().expect("a payload"), b"REPLACE"]);
+            assert_eq!(client.must(&restore), Frame::ok());
         }
-        words
+        self.recent.push_back(format!("(each other's RESTORE of it to {})", to.escape_ascii()));
     }
 
     fn note(&mut self, command: &Command) {
@@ -310,6 +330,47 @@ fn unframed(mut replies: Vec<Frame>, within: Option<Range<usize>>) -> Result<Vec
     Ok(replies)
 }
 
+/// Any command that can be compared, one in three of them broken.
+fn any_command(workload: &mut Workload) -> Command {
+    loop {
+        let command = match workload.rng().below(9) {
+            0..5 => workload.command(),
+            5 => {
+                let key = workload.key();
+                command(&[&b"OBJECT"[..], b"ENCODING", &key])
+            }
+            6 => lcs_with_options(workload),
+            _ => workload.broken_command(),
+        };
+        if is_comparable(&command) {
+            return command;
+        }
+    }
+}
+
+fn lcs_with_options(workload: &mut Workload) -> Command {
+    let mut words = command(&[&b"LCS"[..], &workload.key(), &workload.key()]);
+    for option in ["IDX", "WITHMATCHLEN", "LEN"] {
+        if workload.rng().one_in(2) {
+            words.push(option.into());
+        }
+    }
+    if workload.rng().one_in(3) {
+        words.extend(command(&["MINMATCHLEN", "3"]));
+    }
+    words
+}
+
+/// One about fields that expire, or about the hashes that have them.
+fn field_expiry_command(workload: &mut Workload) -> Command {
+    loop {
+        let command = workload.field_expiry_command();
+        if is_comparable(&command) && !is_about_a_moment(&command) {
+            return command;
+        }
+    }
+}
+
 /// Commands whose replies mean nothing side by side: those whose effect depends on the moment, on memory limits, or
 /// on arithmetic in long doubles, and LCS over values that would take seconds.
 fn is_comparable(command: &Command) -> bool {
@@ -329,6 +390,20 @@ fn is_comparable(command: &Command) -> bool {
         b"EXPIRE" | b"PEXPIRE" if command.len() > 3 => false,
         // Times so near that they could pass between the two servers' answers.
         _ => !command.iter().any(|word| word == b"1.5"),
+    }
+}
+
+/// Asks until the answer is the one that is wanted; otherwise gives the last one.
+fn answers(client: &mut Client, command: &Command, wanted: &Frame) -> Result<(), Frame> {
+    let start = Instant::now();
+    loop {
+        let reply = client.must(command);
+        if reply == *wanted {
+            return Ok(());
+        }
+        if start.elapsed() > EXPIRY_SEEN_MAX {
+            return Err(reply);
+        }
     }
 }
 

@@ -16,6 +16,8 @@ pub fn agree(command: &Command, ours: &Frame, reference: &Frame) -> bool {
         // Times are reckoned from two clocks at two moments.
         b"PTTL" | b"PEXPIRETIME" => near(ours, reference, CLOCK_SLACK_MS),
         b"TTL" | b"EXPIRETIME" => near(ours, reference, CLOCK_SLACK_MS / 1000),
+        b"HPTTL" | b"HPEXPIRETIME" => all_near(ours, reference, CLOCK_SLACK_MS),
+        b"HTTL" | b"HEXPIRETIME" => all_near(ours, reference, CLOCK_SLACK_MS / 1000),
         // Any order; any key.
         b"KEYS" | b"HKEYS" | b"HVALS" | b"SMEMBERS" | b"SINTER" | b"SUNION" | b"SDIFF" | b"SPOP" => {
             same_items(ours, reference)
@@ -39,14 +41,15 @@ pub fn agree(command: &Command, ours: &Frame, reference: &Frame) -> bool {
         b"OBJECT" => is_buffer(reference) && (is_buffer(ours) || ours.bytes() == Some(b"int")),
         // 7.2 takes no rank that it could not make positive.
         b"LPOS" => command.iter().any(|word| word == i64::MIN.to_string().as_bytes()) && ours.is_error(),
-        b"ZSCAN" => scanned(ours).is_some() && scanned(ours) == scanned(reference),
+        b"ZSCAN" | b"HSCAN" => scanned(ours).is_some() && scanned(ours) == scanned(reference),
         // Other members are as good, unless all were asked for.
-        b"ZRANDMEMBER" if command.get(2).is_none_or(|count| count != b"1000") => {
+        b"ZRANDMEMBER" | b"HRANDFIELD" if command.get(2).is_none_or(|count| count != b"1000") => {
             ours.is_null() == reference.is_null()
                 && ours.items().map(<[Frame]>::len) == reference.items().map(<[Frame]>::len)
         }
         b"ZRANDMEMBER" if command.len() > 3 => same_scores(ours, reference),
-        b"ZRANDMEMBER" => same_items(ours, reference),
+        b"HRANDFIELD" if command.len() > 3 => same_pairs(ours, reference),
+        b"ZRANDMEMBER" | b"HRANDFIELD" => same_items(ours, reference),
         // 7.0 prints seventeen digits of a number, 7.2 as few as tell it from others.
         _ if (name.starts_with(b"Z") || name.starts_with(b"GEO")) && !ours.is_error() => {
             plain(ours) == plain(reference)
@@ -61,8 +64,8 @@ pub fn agree(command: &Command, ours: &Frame, reference: &Frame) -> bool {
 }
 
 fn same_up_to_binary(ours: &[u8], reference: &[u8]) -> bool {
-    let ascii_len = |text: &[u8]| text.iter().position(|byte| !byte.is_ascii()).unwrap_or(text.len());
-    let len = ascii_len(ours);
+    let is_binary = |byte: &u8| *byte == 0 || !byte.is_ascii();
+    let len = ours.iter().position(is_binary).unwrap_or(ours.len());
     len < ours.len() && reference.get(..len) == Some(&ours[..len])
 }
 
@@ -72,6 +75,12 @@ fn near(ours: &Frame, reference: &Frame, slack: i64) -> bool {
         (Some(a), Some(b)) => a >= 0 && b >= 0 && a.abs_diff(b) <= slack.unsigned_abs(),
         _ => false,
     }
+}
+
+/// Several times: each near, or the same where it is none.
+fn all_near(ours: &Frame, reference: &Frame, slack: i64) -> bool {
+    let (Some(ours), Some(reference)) = (ours.items(), reference.items()) else { return false };
+    ours.len() == reference.len() && ours.iter().zip(reference).all(|(a, b)| a == b || near(a, b, slack))
 }
 
 fn same_items(ours: &Frame, reference: &Frame) -> bool {
@@ -95,6 +104,9 @@ fn same_pairs(ours: &Frame, reference: &Frame) -> bool {
     let sorted = |frame: &Frame| {
         let mut pairs: Vec<String> = match frame {
             Frame::Map(pairs) => pairs.iter().map(|pair| format!("{pair:?}")).collect(),
+            Frame::Array(items) if items.iter().any(|item| item.items().is_some()) => {
+                items.iter().map(|pair| format!("{pair:?}")).collect()
+            }
             Frame::Array(items) => items.chunks(2).map(|pair| format!("{pair:?}")).collect(),
             _ => return None,
         };
@@ -155,6 +167,11 @@ mod tests {
         assert!(agree(&command(&["ttl", "k"]), &int(100), &int(101)));
         assert!(!agree(&command(&["ttl", "k"]), &int(-1), &int(-2)));
         assert!(!agree(&command(&["STRLEN", "k"]), &int(100), &int(101)));
+        let ints = |numbers: &[i64]| Frame::Array(numbers.iter().map(|&number| int(number)).collect());
+        assert!(agree(&command(&["HPTTL", "k"]), &ints(&[-1, 100]), &ints(&[-1, 101])));
+        assert!(!agree(&command(&["HPTTL", "k"]), &ints(&[-1, 100]), &ints(&[-2, 100])));
+        assert!(!agree(&command(&["HPTTL", "k"]), &ints(&[100]), &ints(&[100, 100])));
+        assert!(!agree(&command(&["HPERSIST", "k"]), &ints(&[1]), &ints(&[2])));
         assert!(!agree(&command(&["GET", "k"]), &Frame::Null, &Frame::NullBulk));
         assert!(agree(
             &command(&["KEYS", "*"]),
@@ -165,5 +182,7 @@ mod tests {
         assert!(!agree(&command(&["SET", "k"]), &Frame::error("ERR a"), &Frame::error("ERR b")));
         assert!(agree(&command(&["X"]), &Frame::error("ERR no 'a\u{fffd}'"), &Frame::error(b"ERR no 'a\xff")));
         assert!(!agree(&command(&["X"]), &Frame::error("ERR no 'a\u{fffd}'"), &Frame::error(b"ERR not 'a\xff")));
+        assert!(agree(&command(&["X"]), &Frame::error("ERR no: a\0b"), &Frame::error(b"ERR no: a")));
+        assert!(!agree(&command(&["X"]), &Frame::error("ERR no: ab"), &Frame::error(b"ERR no: a")));
     }
 }

@@ -34,6 +34,8 @@ pub enum Program {
     Fencepost(PathBuf),
     /// `redis-server` from the search path.
     Redis,
+    /// The Redis 8 that `FENCEPOST_REDIS8` names; see [`redis_8`].
+    Redis8(PathBuf),
 }
 
 impl Server {
@@ -55,7 +57,7 @@ impl Server {
 
     /// Whether it knows fields of hashes that expire, as Redis does from 7.4 on.
     pub fn has_field_expiry(&self) -> bool {
-        matches!(self.program, Program::Fencepost(_))
+        self.program != Program::Redis
     }
 
     /// Has it keep collections in one record up to another size from now on, over a connection outside of any transaction. Nothing for others than Fencepost.
@@ -171,10 +173,12 @@ impl Server {
         let port = self.port.to_string();
         let own: &[&str] = match &self.program {
             Program::Fencepost(_) => &["--bind", "127.0.0.1", "--port", &port, "--pool", "test.pool"],
-            Program::Redis => &["--bind", "127.0.0.1", "--port", &port, "--save", "", "--enable-debug-command", "yes"],
+            Program::Redis | Program::Redis8(_) => {
+                &["--bind", "127.0.0.1", "--port", &port, "--save", "", "--enable-debug-command", "yes"]
+            }
         };
         let program = match &self.program {
-            Program::Fencepost(path) => path.display().to_string(),
+            Program::Fencepost(path) | Program::Redis8(path) => path.display().to_string(),
             Program::Redis => "redis-server".to_owned(),
         };
         (program, own.iter().map(|&word| word.to_owned()).chain(self.options.iter().cloned()).collect())
@@ -333,13 +337,32 @@ impl Drop for Server {
 /// When it is required and is not there.
 pub fn redis_is_installed() -> bool {
     let found = Command::new("redis-server").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let found = found.is_ok_and(|status| status.success());
-    assert!(
-        found || std::env::var_os("FENCEPOST_REQUIRE_REDIS").is_none(),
-        "redis-server is required and not installed"
-    );
+    is_there(found.is_ok_and(|status| status.success()), "redis-server is not installed")
+}
+
+/// The Redis 8 that `FENCEPOST_REDIS8` names: the only one to compare fields that expire with, as Debian 12 installs an older one. Tests that compare with it
+/// pass without it, saying so, unless `FENCEPOST_REQUIRE_REDIS` is set (as CI does).
+///
+/// # Panics
+/// When it is required and not named, or what is named is no Redis 8.
+pub fn redis_8() -> Option<Program> {
+    let path = std::env::var_os("FENCEPOST_REDIS8").map(PathBuf::from);
+    if !is_there(path.is_some(), "FENCEPOST_REDIS8 names no Redis 8 (tests/redis-8/fetch brings one)") {
+        return None;
+    }
+    let path = path?;
+    let version = Command::new(&path).arg("--version").output();
+    let version = version.unwrap_or_else(|error| panic!("{} cannot be run: {error}", path.display())).stdout;
+    let version = String::from_utf8_lossy(&version);
+    assert!(version.contains(" v=8."), "{} is no Redis 8: {version}", path.display());
+    Some(Program::Redis8(path))
+}
+
+/// Passes on whether a server to compare with is there, and says so if it is not and may be missing.
+fn is_there(found: bool, otherwise: &str) -> bool {
+    assert!(found || std::env::var_os("FENCEPOST_REQUIRE_REDIS").is_none(), "Redis is required: {otherwise}");
     if !found {
-        println!("skipped: redis-server is not installed");
+        println!("skipped: {otherwise}");
     }
     found
 }

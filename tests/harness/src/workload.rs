@@ -5,7 +5,7 @@
 //! long strings begin), offsets past the end. Deadlines are minutes apart or long over, so that the test's own speed
 //! decides nothing.
 
-mod fields;
+pub mod fields;
 mod sorted_sets;
 
 pub use sorted_sets::BY_NAME;
