@@ -47,7 +47,7 @@ fn a_small_set_flushes_two_lines_and_fences_once() {
         let before = recorder.counters();
         set(&mut worker, value);
         let cost = recorder.counters().since(before);
-        // 16 bytes of batch header, 32 of record header, key, value: 128 bytes.
+        // 16 bytes of batch header, 20 of record header, key, value, padding: 128 bytes.
         assert_eq!((cost.lines_flushed + cost.nt_lines, cost.fences, cost.stores), (2, 1, 0), "{cost:?}");
         assert_eq!((cost.clean_flushes, cost.empty_fences), (0, 0), "{cost:?}");
     }
@@ -75,9 +75,9 @@ fn a_change_of_a_small_collection_flushes_its_record() {
     };
     // The first write also opens a segment.
     run("SET k v");
-    // 16 bytes of batch header, 32 of record header, the key, 12 of the collection's header, and its elements: names and values with their lengths, and scores.
+    // 16 bytes of batch header, 20 of record header, the key, 12 of the collection's header, and its elements: names and values with their lengths, and scores.
     let lines_of =
-        |key: usize, elements: usize| (16 + (32 + key + 12 + elements).next_multiple_of(16) as u64).div_ceil(64);
+        |key: usize, elements: usize| (16 + (20 + key + 12 + elements).next_multiple_of(16) as u64).div_ceil(64);
     let changes = [
         ("HSET h1 field a", 2, 8),
         ("HSET h1 field b", 2, 8),

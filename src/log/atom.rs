@@ -13,7 +13,7 @@
 //! An atom's id is never given to another as long as anything that bears it is in the pool: else the commit of one would complete what a crash has left
 //! of another.
 
-use super::format::{BATCH_HEADER_BYTES, batch_bytes, record_bytes};
+use super::format::{BATCH_HEADER_BYTES, batch_bytes, object_record_bytes};
 use super::{AppendError, BatchBuilder, Kind, NewRecord, Writer};
 use crate::base::SegmentId;
 use crate::base::mutant::{self, Mutant};
@@ -23,7 +23,7 @@ use crate::pool::{Pool, Urgency};
 pub type AtomId = u64;
 
 /// Bytes of the record that ends a part.
-pub(super) const PART_BYTES: usize = record_bytes(8, 0);
+pub(super) const PART_BYTES: usize = object_record_bytes(8, 0);
 
 /// An atom that is being written by one thread.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Atom {
 
     /// The size of its commit's batch, should so many more segments get a part.
     fn commit_bytes(&self, more: usize) -> u64 {
-        batch_bytes(BATCH_HEADER_BYTES + record_bytes(8, 8 * (self.segments.len() + more))) as u64
+        batch_bytes(BATCH_HEADER_BYTES + object_record_bytes(8, 8 * (self.segments.len() + more))) as u64
     }
 
     /// Bytes of records that one part may take when `bytes` of them are to be added to the atom.
@@ -73,7 +73,7 @@ fn record<'a>(kind: Kind, id: &'a [u8; 8], value: &'a [u8]) -> NewRecord<'a> {
 impl Writer {
     /// Appends `batch` as a part of `atom`, and returns where it starts. Durable on return, but it counts only with [`Writer::commit_atom`].
     ///
-    /// Cost: as [`Writer::commit`], the batch being 48 bytes longer.
+    /// Cost: as [`Writer::commit`], the batch being 32 bytes longer.
     ///
     /// # Errors
     /// [`AppendError`]: pool, writer and batch are as before then, and the atom can still be committed without this part.

@@ -1,7 +1,7 @@
 //! Building a commit batch in DRAM, so that it is streamed to the pool once.
 
-use super::format::{BATCH_HEADER_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, batch_bytes, checked_bytes, record_bytes};
-use super::record::lengths;
+use super::format::{BATCH_HEADER_BYTES, batch_bytes, checked_bytes, padded_bytes};
+use super::record::Lengths;
 use super::{NewRecord, Record};
 
 /// A commit batch being put together. Reused from batch to batch: allocates only to grow.
@@ -71,16 +71,18 @@ impl BatchBuilder {
     #[inline]
     pub fn push_with(&mut self, record: &NewRecord<'_>, value_len: usize, fill: impl FnOnce(&mut Vec<u8>)) -> usize {
         let start = self.bytes.len();
-        let mut header = record.header();
-        header[8..12].copy_from_slice(&(value_len as u32).to_le_bytes());
+        let (header, header_bytes) = record.header(value_len);
+        // Its size is known, so this is no call.
         self.bytes.extend_from_slice(&header);
+        self.bytes.truncate(start + header_bytes);
         self.bytes.extend_from_slice(record.key[0]);
         self.bytes.extend_from_slice(record.key[1]);
         let value_at = self.bytes.len();
         fill(&mut self.bytes);
         assert_eq!(self.bytes.len() - value_at, value_len, "a value of another length than announced");
-        self.user_bytes += (self.bytes.len() - start - RECORD_HEADER_BYTES) as u64;
-        self.bytes.resize(self.bytes.len().next_multiple_of(RECORD_ALIGN), 0);
+        let bytes = self.bytes.len() - start;
+        self.user_bytes += (bytes - header_bytes) as u64;
+        self.bytes.resize(start + padded_bytes(0, 0, bytes), 0);
         self.records += 1;
         start
     }
@@ -124,8 +126,7 @@ impl BatchBuilder {
         let mut at = BATCH_HEADER_BYTES;
         // Ends: `at` grows each turn.
         while let Some(header) = self.bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-            let (key_len, value_len) = lengths(header);
-            let end = at + record_bytes(key_len as usize, value_len as usize);
+            let end = at + Lengths::of(header).padded();
             match pieces.last_mut() {
                 Some(piece) if end - piece.start <= limit => piece.end = end,
                 _ => pieces.push(at..end),
@@ -143,10 +144,10 @@ impl BatchBuilder {
         // Ends: `at` grows each turn.
         while at < piece.end {
             let header = from.bytes[at..].first_chunk().expect("a piece is made of whole records");
-            let (key_len, value_len) = lengths(header);
-            at += record_bytes(key_len as usize, value_len as usize);
+            let lengths = Lengths::of(header);
+            at += lengths.padded();
             self.records += 1;
-            self.user_bytes += key_len + value_len;
+            self.user_bytes += lengths.key + lengths.value;
         }
         self.bytes.extend_from_slice(&from.bytes[piece]);
         start

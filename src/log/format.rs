@@ -12,7 +12,20 @@
 //!
 //! Both checks are seeded with pool UUID, segment, incarnation and the batch's offset in its segment.
 //!
-//! Record: starts on a 16-byte boundary.
+//! Record: starts on a 16-byte boundary, takes at least 32 bytes.
+//!
+//! | offset | size | field |
+//! |--:|--:|---|
+//! | 0 | 1 | kind |
+//! | 1 | 1 | flags: bit 0 = `raw` string; bit 7 = this is a short header; bit 6 = it has a keyspace id; bit 5 = it has an expiry |
+//! | 2 | 2 | key length in bytes |
+//! | 4 | 4 | value length in bytes |
+//! | 8 | 8 | version |
+//! | 16 | 4 | keyspace id, with bit 6, which records of keys have (kinds 1 to 3 and 13) and no others; else it is 0 |
+//! | .. | 8 | expiry, Unix milliseconds, if bit 5 is set; else there is none |
+//! | .. | .. | key, value |
+//!
+//! Records with longer keys, and all of earlier releases, have a long header:
 //!
 //! | offset | size | field |
 //! |--:|--:|---|
@@ -39,18 +52,25 @@
 //! | 9 | part: its batch is part of an atom; always the last record of a batch | atom id 8 | empty |
 //! | 10 | commit: all parts of the atom are durable, and count | atom id 8 | for each segment with a part: number 4, incarnation 4 |
 //! | 11 | database map | its generation 8 | next keyspace id 4, keyspace id of database 0, 1, ... 511, 4 each |
+//! | 12 | cuts of a sorted set | object id 8 | `cuts.rs` |
+//! | 13 | packed collection | name | `packed.rs` |
 //!
-//! Kinds 4 to 6 are laid down for the collection types; a pool that has them also has an incompatible feature bit, so this release refuses
-//! it. Kinds 9 to 11 come with such a bit as well. Any other kind, flag or object type that this release
-//! does not know is corruption.
+//! Any other kind, flag or object type that this release does not know is corruption.
 
 use crate::base::mutant::{self, Mutant};
 use crate::pool::format::LINE_BYTES;
 
 /// Bytes of a batch's header.
 pub const BATCH_HEADER_BYTES: usize = 16;
-/// Bytes of a record's header.
+/// The most bytes of a record's header; those of a long one.
 pub const RECORD_HEADER_BYTES: usize = 32;
+/// Bytes of a short header without keyspace and expiry.
+pub(super) const SHORT_HEADER_BYTES: usize = 16;
+/// Bytes that a short header has besides, with [`FLAG_KEYSPACE`] and [`FLAG_EXPIRY`].
+pub(super) const KEYSPACE_BYTES: usize = 4;
+pub(super) const EXPIRY_BYTES: usize = 8;
+/// The least that a record takes, so that there are always as many bytes as a header may have.
+pub(super) const RECORD_BYTES_MIN: usize = RECORD_HEADER_BYTES;
 /// Records start on multiples of this.
 pub const RECORD_ALIGN: usize = 16;
 /// What log2 of a long string's chunk size may be.
@@ -61,6 +81,12 @@ pub const MAX_LONG_STRING_BYTES: u64 = 1 << 32;
 pub const OBJECT_HEAD_BYTES: usize = 24;
 /// The string was made by a command that leaves it in Redis's `raw` encoding.
 pub const FLAG_RAW: u8 = 1;
+/// The header is a short one.
+pub(super) const FLAG_SHORT: u8 = 1 << 7;
+/// A short header has a keyspace.
+pub(super) const FLAG_KEYSPACE: u8 = 1 << 6;
+/// A short header has an expiry.
+pub(super) const FLAG_EXPIRY: u8 = 1 << 5;
 
 /// What the checks of a batch at `offset` bytes from its segment's start are seeded with.
 #[inline]
@@ -69,10 +95,18 @@ pub fn batch_seed(segment_seed: u32, offset: u64) -> u32 {
     crc32c::crc32c_append(segment_seed, &offset.to_le_bytes())
 }
 
-/// The size of a record with such a key and value, padding included.
+/// The size of a record with such a header, key and value, padding included.
 #[inline]
-pub const fn record_bytes(key_len: usize, value_len: usize) -> usize {
-    (RECORD_HEADER_BYTES + key_len + value_len).next_multiple_of(RECORD_ALIGN)
+pub(super) const fn padded_bytes(header_bytes: usize, key_len: usize, value_len: usize) -> usize {
+    let bytes = (header_bytes + key_len + value_len).next_multiple_of(RECORD_ALIGN);
+    if bytes < RECORD_BYTES_MIN { RECORD_BYTES_MIN } else { bytes }
+}
+
+/// The size of an object's record with such a key and value, without expiry, padding included.
+#[inline]
+pub const fn object_record_bytes(key_len: usize, value_len: usize) -> usize {
+    let is_short = key_len <= u16::MAX as usize;
+    padded_bytes(if is_short { SHORT_HEADER_BYTES } else { RECORD_HEADER_BYTES }, key_len, value_len)
 }
 
 /// The size of a batch whose header and records take `bytes`: whole lines.

@@ -111,13 +111,16 @@ impl<'a> Packed<'a> {
     /// [`RecordError`].
     pub fn check(&self) -> Result<(), RecordError> {
         let mut all = self.iter();
-        let counted = all.by_ref().count();
         let is_number = |element: PackedElement<'_>| {
             self.kind != ObjectType::SortedSet
                 || element.value.try_into().is_ok_and(|score| !f64::from_le_bytes(score).is_nan())
         };
-        let is_whole = counted == self.len() && all.rest.is_empty() && self.iter().all(is_number);
-        if is_whole { Ok(()) } else { Err(RecordError::Malformed("packed collection")) }
+        let counted = all.by_ref().take_while(|element| is_number(*element)).count();
+        if counted == self.len() && all.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(RecordError::Malformed("packed collection"))
+        }
     }
 
     /// How many elements there are; never 0.

@@ -1,7 +1,7 @@
 //! Reading records at an address, and walking a segment from its start.
 
 use super::format::{BATCH_HEADER_BYTES, RECORD_HEADER_BYTES, batch_seed, checked_bytes};
-use super::record::lengths;
+use super::record::Lengths;
 use super::{AtomId, Kind, Record, RecordError};
 use crate::base::mutant::{self, Mutant};
 use crate::base::{LogAddr, SegmentId};
@@ -18,12 +18,13 @@ use crate::pool::{Pool, SegmentHeader};
 pub fn try_record_at(pool: &Pool, addr: LogAddr) -> Result<Record<'_>, RecordError> {
     let at = addr.offset();
     let header = pool.read(at, RECORD_HEADER_BYTES as u64);
-    let (key_len, value_len) = lengths(header.first_chunk().expect("32 bytes were asked for"));
-    let len = RECORD_HEADER_BYTES as u64 + key_len + value_len;
+    let header = header.first_chunk().expect("32 bytes were asked for");
+    let lengths = Lengths::of(header);
+    let len = lengths.sum();
     if len > pool.region().len() - at {
         return Err(RecordError::Length);
     }
-    Record::decode(pool.read(at, len))
+    Record::with_lengths(pool.read(at, len), header, lengths)
 }
 
 /// As [`try_record_at`], for records that were looked at a moment ago.

@@ -3,7 +3,8 @@
 use super::AtomId;
 use super::cuts::Cut;
 use super::format::{
-    CHUNK_SHIFTS, FLAG_RAW, MAX_LONG_STRING_BYTES, OBJECT_HEAD_BYTES, RECORD_HEADER_BYTES, record_bytes,
+    CHUNK_SHIFTS, EXPIRY_BYTES, FLAG_EXPIRY, FLAG_KEYSPACE, FLAG_RAW, FLAG_SHORT, KEYSPACE_BYTES,
+    MAX_LONG_STRING_BYTES, OBJECT_HEAD_BYTES, RECORD_HEADER_BYTES, SHORT_HEADER_BYTES, padded_bytes,
 };
 use super::packed::Packed;
 use crate::base::SegmentId;
@@ -94,22 +95,52 @@ pub struct NewRecord<'a> {
 }
 
 impl NewRecord<'_> {
-    /// The header's 32 bytes.
-    pub fn header(&self) -> [u8; RECORD_HEADER_BYTES] {
+    fn key_len(&self) -> usize {
+        self.key[0].len() + self.key[1].len()
+    }
+
+    fn header_bytes(&self) -> usize {
+        if self.key_len() > usize::from(u16::MAX) {
+            return RECORD_HEADER_BYTES;
+        }
+        let keyspace = if self.kind.is_of_key() { KEYSPACE_BYTES } else { 0 };
+        let expiry = if self.expiry_ms != 0 { EXPIRY_BYTES } else { 0 };
+        SHORT_HEADER_BYTES + keyspace + expiry
+    }
+
+    /// The header, of a record whose value has `value_len` bytes, and how many bytes it has.
+    #[inline]
+    pub(super) fn header(&self, value_len: usize) -> ([u8; RECORD_HEADER_BYTES], usize) {
         let mut header = [0; RECORD_HEADER_BYTES];
         header[0] = self.kind as u8;
-        header[1] = self.flags;
-        header[4..8].copy_from_slice(&((self.key[0].len() + self.key[1].len()) as u32).to_le_bytes());
-        header[8..12].copy_from_slice(&(self.value.len() as u32).to_le_bytes());
-        header[12..16].copy_from_slice(&self.keyspace.to_le_bytes());
-        header[16..24].copy_from_slice(&self.version.to_le_bytes());
-        header[24..32].copy_from_slice(&self.expiry_ms.to_le_bytes());
-        header
+        let (value_len, bytes) = (value_len as u32, self.header_bytes());
+        let Ok(key_len) = u16::try_from(self.key_len()) else {
+            header[1] = self.flags;
+            header[4..8].copy_from_slice(&(self.key_len() as u32).to_le_bytes());
+            header[8..12].copy_from_slice(&value_len.to_le_bytes());
+            header[12..16].copy_from_slice(&self.keyspace.to_le_bytes());
+            header[16..24].copy_from_slice(&self.version.to_le_bytes());
+            header[24..32].copy_from_slice(&self.expiry_ms.to_le_bytes());
+            return (header, bytes);
+        };
+        header[1] = self.flags | FLAG_SHORT;
+        header[2..4].copy_from_slice(&key_len.to_le_bytes());
+        header[4..8].copy_from_slice(&value_len.to_le_bytes());
+        header[8..16].copy_from_slice(&self.version.to_le_bytes());
+        if self.kind.is_of_key() {
+            header[1] |= FLAG_KEYSPACE;
+            header[SHORT_HEADER_BYTES..][..KEYSPACE_BYTES].copy_from_slice(&self.keyspace.to_le_bytes());
+        }
+        if self.expiry_ms != 0 {
+            header[1] |= FLAG_EXPIRY;
+            header[bytes - EXPIRY_BYTES..bytes].copy_from_slice(&self.expiry_ms.to_le_bytes());
+        }
+        (header, bytes)
     }
 
     /// Its size with padding.
     pub fn bytes(&self) -> usize {
-        record_bytes(self.key[0].len() + self.key[1].len(), self.value.len())
+        padded_bytes(self.header_bytes(), self.key_len(), self.value.len())
     }
 }
 
@@ -130,6 +161,8 @@ pub struct Record<'a> {
     pub key: &'a [u8],
     /// The value.
     pub value: &'a [u8],
+    /// Of its header.
+    header_bytes: u8,
 }
 
 /// Bytes that are no record of this format.
@@ -146,11 +179,56 @@ pub enum RecordError {
     Malformed(&'static str),
 }
 
-/// The lengths in a record's header: key, value.
-#[inline]
-pub(super) fn lengths(header: &[u8; RECORD_HEADER_BYTES]) -> (u64, u64) {
-    let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    (u64::from(word(4)), u64::from(word(8)))
+/// How long the parts of a record are, in bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Lengths {
+    /// Its header.
+    pub header: usize,
+    /// Its key.
+    pub key: u64,
+    /// Its value.
+    pub value: u64,
+}
+
+/// A header, or what is in the place of one that is shorter.
+type Header = [u8; RECORD_HEADER_BYTES];
+
+#[inline(always)]
+fn word(header: &Header, at: usize) -> u32 {
+    u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+}
+
+#[inline(always)]
+fn long(header: &Header, at: usize) -> u64 {
+    u64::from(word(header, at)) | u64::from(word(header, at + 4)) << 32
+}
+
+impl Lengths {
+    /// As the header says that `header` begins with.
+    #[inline(always)]
+    pub fn of(header: &Header) -> Self {
+        let flags = header[1];
+        if flags & FLAG_SHORT == 0 {
+            let (key, value) = (u64::from(word(header, 4)), u64::from(word(header, 8)));
+            return Self { header: RECORD_HEADER_BYTES, key, value };
+        }
+        // A part is there or not: without a branch, as this is on the way of every read.
+        let part = |flag: u8, bytes: usize| usize::from(flags & flag != 0) * bytes;
+        let bytes = SHORT_HEADER_BYTES + part(FLAG_KEYSPACE, KEYSPACE_BYTES) + part(FLAG_EXPIRY, EXPIRY_BYTES);
+        let key = u16::from_le_bytes([header[2], header[3]]);
+        Self { header: bytes, key: u64::from(key), value: u64::from(word(header, 4)) }
+    }
+
+    /// All of it, without padding.
+    #[inline(always)]
+    pub fn sum(self) -> u64 {
+        self.header as u64 + self.key + self.value
+    }
+
+    /// All of it, with padding.
+    pub fn padded(self) -> usize {
+        padded_bytes(self.header, self.key as usize, self.value as usize)
+    }
 }
 
 impl<'a> Record<'a> {
@@ -160,28 +238,46 @@ impl<'a> Record<'a> {
     /// [`RecordError`].
     #[inline]
     pub fn decode(bytes: &'a [u8]) -> Result<Self, RecordError> {
-        let Some((header, rest)) = bytes.split_first_chunk::<RECORD_HEADER_BYTES>() else {
-            return Err(RecordError::Length);
-        };
-        let (key_len, value_len) = lengths(header);
-        if key_len + value_len > rest.len() as u64 {
+        let header = bytes.first_chunk::<RECORD_HEADER_BYTES>().ok_or(RecordError::Length)?;
+        let lengths = Lengths::of(header);
+        if lengths.sum() > bytes.len() as u64 {
             return Err(RecordError::Length);
         }
+        Self::with_lengths(bytes, header, lengths)
+    }
+
+    /// Reads the record at the front of `bytes`, which are not fewer than it has by `lengths`; these are what `header` says, which are the same bytes.
+    #[inline(always)]
+    pub(super) fn with_lengths(bytes: &'a [u8], header: &Header, lengths: Lengths) -> Result<Self, RecordError> {
         let kind = Kind::from_byte(header[0]).ok_or(RecordError::Unknown("record kind"))?;
-        if header[1] & !FLAG_RAW != 0 || header[2] != 0 || header[3] != 0 {
+        let flags = header[1];
+        let (version, keyspace, expiry_ms, is_known) = if flags & FLAG_SHORT != 0 {
+            let has_keyspace = flags & FLAG_KEYSPACE != 0;
+            let keyspace = if has_keyspace { word(header, SHORT_HEADER_BYTES) } else { 0 };
+            let expiry_ms = match flags & FLAG_EXPIRY {
+                0 => 0,
+                _ if has_keyspace => long(header, SHORT_HEADER_BYTES + KEYSPACE_BYTES),
+                _ => long(header, SHORT_HEADER_BYTES),
+            };
+            // The keyspace goes with the kind, so that neither can change without being noticed.
+            let known = FLAG_SHORT | FLAG_KEYSPACE | FLAG_EXPIRY | FLAG_RAW;
+            (long(header, 8), keyspace, expiry_ms, kind.is_of_key() == has_keyspace && flags & !known == 0)
+        } else {
+            let is_known = flags & !FLAG_RAW == 0 && header[2] == 0 && header[3] == 0;
+            (long(header, 16), word(header, 12), long(header, 24), is_known)
+        };
+        if !is_known {
             return Err(RecordError::Unknown("record flag"));
         }
-        let long = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
-        let (key, rest) = rest.split_at(key_len as usize);
-        Ok(Record {
-            kind,
-            flags: header[1],
-            keyspace: u32::from_le_bytes(header[12..16].try_into().expect("four bytes")),
-            version: long(16),
-            expiry_ms: long(24),
-            key,
-            value: &rest[..value_len as usize],
-        })
+        let (key, rest) = bytes[lengths.header..].split_at(lengths.key as usize);
+        let (value, flags) = (&rest[..lengths.value as usize], flags & FLAG_RAW);
+        Ok(Record { kind, flags, keyspace, version, expiry_ms, key, value, header_bytes: lengths.header as u8 })
+    }
+
+    /// What stands for one that cannot be made out.
+    pub fn damaged() -> Self {
+        let header_bytes = RECORD_HEADER_BYTES as u8;
+        Self { kind: Kind::String, flags: 0, keyspace: 0, version: 0, expiry_ms: 0, key: &[], value: &[], header_bytes }
     }
 
     /// Whether key and value are what the kind needs.
@@ -213,15 +309,20 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// Bytes of its header.
+    pub fn header_bytes(&self) -> usize {
+        usize::from(self.header_bytes)
+    }
+
     /// Its size with padding.
     #[inline]
     pub fn bytes(&self) -> usize {
-        record_bytes(self.key.len(), self.value.len())
+        padded_bytes(usize::from(self.header_bytes), self.key.len(), self.value.len())
     }
 
-    /// The same record, to be written once more.
+    /// The same record, to be written once more. It may take less room: records of earlier releases have a long header.
     pub fn copy(&self) -> NewRecord<'a> {
-        let Record { kind, flags, keyspace, version, expiry_ms, key, value } = *self;
+        let Record { kind, flags, keyspace, version, expiry_ms, key, value, .. } = *self;
         NewRecord { kind, flags, keyspace, version, expiry_ms, key: [key, &[]], value }
     }
 
@@ -429,7 +530,7 @@ mod tests {
         #[test]
         fn decoding_arbitrary_bytes_never_panics_or_reads_beyond(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(record) = Record::decode(&bytes) {
-                prop_assert!(RECORD_HEADER_BYTES + record.key.len() + record.value.len() <= bytes.len());
+                prop_assert!(SHORT_HEADER_BYTES + record.key.len() + record.value.len() <= bytes.len());
                 let _ = record.object();
                 let _ = record.chunk_key();
                 let _ = record.atom();
@@ -441,18 +542,41 @@ mod tests {
         fn a_record_reads_back_as_written(
             key in proptest::collection::vec(any::<u8>(), 0..40),
             value in proptest::collection::vec(any::<u8>(), 0..200),
+            keyspace: Option<u32>, version: u64, expiry_ms: Option<u64>, raw: bool, has_long_key: bool,
+        ) {
+            let key = if has_long_key { key.repeat(2000) } else { key };
+            let (keyspace, expiry_ms, flags) = (keyspace.unwrap_or(0), expiry_ms.unwrap_or(0), u8::from(raw));
+            let parts = key.split_at(key.len() / 2);
+            let new = NewRecord {
+                kind: Kind::String, flags, keyspace, version, expiry_ms, key: [parts.0, parts.1], value: &value,
+            };
+            let mut batch = crate::log::BatchBuilder::default();
+            let before = batch.mark();
+            let at = batch.push(&new);
+            prop_assert_eq!(batch.bytes_since(before), new.bytes());
+            let record = batch.record(at);
+            prop_assert_eq!(record.bytes(), new.bytes());
+            prop_assert_eq!((record.kind, record.flags, record.keyspace), (Kind::String, flags, keyspace));
+            prop_assert_eq!((record.version, record.expiry_ms), (version, expiry_ms));
+            prop_assert_eq!((record.key, record.value), (&key[..], &value[..]));
+            let copy = record.copy();
+            prop_assert_eq!(copy.bytes(), new.bytes());
+        }
+
+        #[test]
+        fn a_record_of_an_earlier_release_reads_back(
+            key in proptest::collection::vec(any::<u8>(), 0..40),
+            value in proptest::collection::vec(any::<u8>(), 0..200),
             keyspace: u32, version: u64, expiry_ms: u64, raw: bool,
         ) {
-            let new = NewRecord {
-                kind: Kind::String, flags: u8::from(raw), keyspace, version, expiry_ms,
-                key: [&key[..key.len() / 2], &key[key.len() / 2..]], value: &value,
-            };
-            let mut bytes = new.header().to_vec();
-            bytes.extend_from_slice(&key);
-            bytes.extend_from_slice(&value);
+            let lengths = [key.len() as u32, value.len() as u32, keyspace].map(u32::to_le_bytes).concat();
+            let times = [version, expiry_ms].map(u64::to_le_bytes).concat();
+            let bytes = [&[Kind::String as u8, u8::from(raw), 0, 0], &lengths[..], &times, &key, &value].concat();
             let record = Record::decode(&bytes).expect("whole");
-            prop_assert_eq!(record.bytes(), new.bytes());
-            prop_assert_eq!(record, Record { kind: Kind::String, flags: u8::from(raw), keyspace, version, expiry_ms, key: &key, value: &value });
+            prop_assert_eq!(record.bytes(), bytes.len().next_multiple_of(16));
+            prop_assert_eq!((record.flags, record.keyspace), (u8::from(raw), keyspace));
+            prop_assert_eq!((record.version, record.expiry_ms), (version, expiry_ms));
+            prop_assert_eq!((record.key, record.value), (&key[..], &value[..]));
         }
     }
 
@@ -462,7 +586,7 @@ mod tests {
             let object = Object { id, kind: ObjectType::LongString, chunk_shift: 16, len: 1, chunk_sum: None }.encode();
             let chunk = [id.to_le_bytes(), [0; 8]].concat();
             let (key, value): (&[u8], &[u8]) = if kind == Kind::Chunk { (&chunk, b"") } else { (b"key", &object) };
-            Record { kind, flags: 0, keyspace: 0, version, expiry_ms: 0, key, value }.check()
+            Record { kind, version, key, value, ..Record::damaged() }.check()
         };
         for kind in [Kind::ObjectHead, Kind::Chunk] {
             assert_eq!(checked(kind, 1, 1), Ok(()));

@@ -61,8 +61,9 @@ pub const MAGIC: [u8; 8] = *b"FENCPOOL";
 pub const FORMAT_VERSION: u32 = 1;
 
 /// The incompatible features that this release knows; it says so in every pool that it opens. Bit 0: collections; bit 1: atoms of several batches;
-/// bit 2: elements that expire; bit 3: sync marks; bit 4: cuts of sorted sets; bit 5: packed collections.
-pub const FEATURES: u32 = 0b11_1111;
+/// bit 2: elements that expire; bit 3: sync marks; bit 4: cuts of sorted sets; bit 5: packed collections;
+/// bit 6: short headers of records.
+pub const FEATURES: u32 = 0b111_1111;
 /// The most logical databases a pool can map.
 pub const MAX_DATABASES: usize = 512;
 /// The smallest and largest segment sizes, in bytes. The small end is for tests.

@@ -4,7 +4,7 @@ use super::keyspaces::Keyspace;
 use super::stripes::{Due, Held, Stripe};
 use crate::base::LogAddr;
 use crate::cleaner::StaleFilter;
-use crate::log::{Kind, Record, record_at};
+use crate::log::{Kind, Record};
 use crate::pool::Pool;
 
 /// What is counted of records: bytes that are live, by segment, and records that are superseded, by key.
@@ -14,7 +14,7 @@ pub(super) struct Books<'p> {
     pub(super) stale: &'p StaleFilter,
 }
 
-impl<'p> Books<'p> {
+impl Books<'_> {
     /// Counts `bytes` at `addr` as live.
     #[inline]
     pub(super) fn count_live(self, addr: LogAddr, bytes: usize) {
@@ -31,7 +31,7 @@ impl<'p> Books<'p> {
         }
     }
 
-    /// The record at `addr` has come into the index of `keyspace`. The stripe is held.
+    /// `record`, at `addr`, has come into the index of `keyspace`. The stripe is held.
     #[inline]
     pub(super) fn count_in(
         self,
@@ -39,9 +39,8 @@ impl<'p> Books<'p> {
         stripe: &Stripe,
         held: &mut Held<'_>,
         hash: u64,
-        addr: LogAddr,
-    ) -> Record<'p> {
-        let record = record_at(self.pool, addr);
+        (addr, record): (LogAddr, &Record<'_>),
+    ) {
         if record.kind != Kind::Tombstone {
             self.count_live(addr, record.bytes());
         }
@@ -49,10 +48,9 @@ impl<'p> Books<'p> {
             stripe.add_deadline(held, Due::Key, (record.expiry_ms, keyspace.id, hash));
             keyspace.count_deadline(record.expiry_ms);
         }
-        record
     }
 
-    /// The record at `addr` has gone from the index of `keyspace`: it is garbage now, and superseded. The stripe is held.
+    /// `record`, at `addr`, has gone from the index of `keyspace`: it is garbage now, and superseded. The stripe is held.
     #[inline]
     pub(super) fn count_out(
         self,
@@ -60,9 +58,8 @@ impl<'p> Books<'p> {
         stripe: &Stripe,
         held: &mut Held<'_>,
         hash: u64,
-        addr: LogAddr,
-    ) -> Record<'p> {
-        let record = record_at(self.pool, addr);
+        (addr, record): (LogAddr, &Record<'_>),
+    ) {
         if record.kind != Kind::Tombstone {
             self.count_garbage(addr, record.bytes());
             self.stale.add(hash);
@@ -71,6 +68,5 @@ impl<'p> Books<'p> {
             stripe.remove_deadline(held, Due::Key, (record.expiry_ms, keyspace.id, hash));
             keyspace.uncount_deadline(record.expiry_ms);
         }
-        record
     }
 }

@@ -205,7 +205,8 @@ impl Store {
     fn repoint_element(&self, moved: &Move, guard: &Guard, counted: &mut Vec<u64>) {
         let Move { from, to, token: hash } = *moved;
         let (books, record) = (self.books(), record_at(&self.pool, from));
-        books.count_live(to, record.bytes());
+        let copied_bytes = record.copy().bytes();
+        books.count_live(to, copied_bytes);
         let find = || record.object_key().ok().and_then(|(id, _)| self.objects.collections.get(id, guard));
         // Not waiting in line, which would hold up readers that have it already and look at it once more. Ends: readers come and go.
         let found = find().is_some_and(|shared| {
@@ -226,7 +227,7 @@ impl Store {
         if let Ok((id, _)) = record.object_key() {
             self.objects.dropping.settle(self.tools(), id);
         }
-        books.count_garbage(to, record.bytes());
+        books.count_garbage(to, copied_bytes);
         if record.kind == Kind::Element {
             counted.push(hash);
             if !mutant::active(Mutant::LateCopyNotCounted) {
@@ -238,8 +239,9 @@ impl Store {
     fn repoint_key(&self, moved: &Move, guard: &Guard, counted: &mut Vec<u64>) {
         let Move { from, to, token: hash } = *moved;
         let (books, record) = (self.books(), record_at(&self.pool, from));
+        let copied_bytes = record.copy().bytes();
         // Before anything leads there: whoever supersedes it takes this back.
-        books.count_live(to, record.bytes());
+        books.count_live(to, copied_bytes);
         let retired;
         let keyspace = match self.table.load(guard).find(record.keyspace) {
             Some((_, keyspace)) => Some(keyspace),
@@ -262,7 +264,7 @@ impl Store {
             return;
         }
         // Superseded while it was copied: both are in the pool, and nothing leads to either.
-        books.count_garbage(to, record.bytes());
+        books.count_garbage(to, copied_bytes);
         counted.push(hash);
         if !mutant::active(Mutant::LateCopyNotCounted) {
             self.stale.add(hash);
@@ -281,7 +283,7 @@ impl Store {
                     && *place == Some(moved.from)
                 {
                     *place = Some(moved.to);
-                    books.count_live(moved.to, record.bytes());
+                    books.count_live(moved.to, record.copy().bytes());
                     books.count_garbage(moved.from, record.bytes());
                 }
             }

@@ -6,7 +6,7 @@ use super::txn::{Txn, Worker};
 use super::{Entry, Key, Store, StoreError, StrValue};
 use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
-use crate::log::format::{FLAG_RAW, record_bytes};
+use crate::log::format::{FLAG_RAW, object_record_bytes};
 use crate::log::{Kind, Object, ObjectType, Writer, record_at};
 use crate::pool::Urgency;
 use crossbeam_epoch::Guard;
@@ -148,7 +148,7 @@ impl<'a> Txn<'a> {
             table.len = new_len as u64;
             table.chunks.resize(ChunkTable::chunks_for(table.len, table.shift), None);
             let touched = chunks_of(patches.iter().map(|(offset, bytes)| (*offset, bytes.len())), table.shift);
-            let bytes = touched.len() * record_bytes(16, 1 << table.shift);
+            let bytes = touched.len() * object_record_bytes(16, 1 << table.shift);
             // Half a segment leaves room for the head and whatever else is in the batch.
             if bytes as u64 <= self.store.pool.max_batch_bytes() / 2 {
                 table.version += 1;

@@ -91,7 +91,8 @@ impl Objects {
         addr: LogAddr,
         guard: &Guard,
     ) -> Record<'p> {
-        let record = tools.books.count_out(keyspace, stripe, held, hash, addr);
+        let record = record_at(tools.books.pool, addr);
+        tools.books.count_out(keyspace, stripe, held, hash, (addr, &record));
         move_field_deadline(keyspace, stripe, held, hash, self.field_deadline_ms(&record, guard), None);
         if let Some(object) = (record.kind == Kind::ObjectHead).then(|| record.object().ok()).flatten() {
             self.forget(tools, object.id, guard);

@@ -90,8 +90,9 @@ impl Store {
     pub fn view<'g>(&'g self, entry: Entry<'g>, now_ms: u64) -> Result<View<'g>, StoreError> {
         entry.check()?;
         if entry.record.kind == Kind::Packed {
-            let packed = entry.record.packed().map_err(|_| StoreError::DamagedRecord)?;
-            return Ok(View::packed(entry, packed));
+            // As soon as it makes no sense: positions are counted on from here on.
+            let packed = entry.record.packed().and_then(|packed| packed.check().map(|()| packed));
+            return packed.map(|packed| View::packed(entry, packed)).map_err(|_| StoreError::DamagedRecord);
         }
         let shared = entry.collection.ok_or(StoreError::WrongType)?;
         let view = View::new(self.tools(), entry, shared, now_ms);
@@ -291,9 +292,7 @@ impl Store {
     #[cold]
     fn damaged_entry<'g>(&'g self, addr: LogAddr, error: RecordError) -> Entry<'g> {
         self.damaged_record_seen(addr, error);
-        let kind = Kind::String;
-        let record = Record { kind, flags: 0, keyspace: 0, version: 0, expiry_ms: 0, key: &[], value: &[] };
-        Entry { pool: &self.pool, record, table: None, collection: None, damaged: true }
+        Entry { pool: &self.pool, record: Record::damaged(), table: None, collection: None, damaged: true }
     }
 
     /// Counts a record that makes no sense, and says so in the log, the more seldom the more often it happens.

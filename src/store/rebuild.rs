@@ -121,7 +121,8 @@ impl<'t, 'p> Collector<'t, 'p> {
         match index.upsert_if(hash, addr, &guard, same_key, newer) {
             Upsert::Inserted => {}
             Upsert::Replaced(old) => {
-                let old_record = books.count_out(keyspace, stripe, &mut held, hash, old);
+                let old_record = record_at(books.pool, old);
+                books.count_out(keyspace, stripe, &mut held, hash, (old, &old_record));
                 self.note_outdone(old, &old_record);
             }
             Upsert::Kept(_) => {
@@ -129,7 +130,7 @@ impl<'t, 'p> Collector<'t, 'p> {
                 return superseded(record.kind);
             }
         }
-        books.count_in(keyspace, stripe, &mut held, hash, addr);
+        books.count_in(keyspace, stripe, &mut held, hash, (addr, &record));
         drop(held);
         let pending = Pending { keyspace: record.keyspace, hash, addr };
         match record.kind {
@@ -420,14 +421,13 @@ fn time_fields(target: &Target<'_>, objects: &Objects, pending: &Pending, id: u6
 /// Takes a long string out of the index whose chunks are not all there: it is lost as a whole.
 fn take_out(target: &Target<'_>, pending: &Pending) -> Damage {
     let Pending { keyspace, hash, addr } = *pending;
-    let stripe = target.stripes.of(hash);
+    let (stripe, record) = (target.stripes.of(hash), record_at(target.books.pool, addr));
     if let Some((_, keyspace)) = target.table.find(keyspace)
         && let Some(index) = keyspace.index()
         && index.remove(hash, &crossbeam_epoch::pin(), |other| other == addr).is_some()
     {
-        target.books.count_out(keyspace, stripe, &mut stripe.lock(), hash, addr);
+        target.books.count_out(keyspace, stripe, &mut stripe.lock(), hash, (addr, &record));
     }
-    let record = record_at(target.books.pool, addr);
     let segment = target.books.pool.segment_of(addr.offset()).expect("a record lies in a segment");
     Damage { segment, range: addr.offset()..addr.offset() + record.bytes() as u64, fault: SegmentFault::Chunks }
 }

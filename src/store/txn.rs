@@ -418,10 +418,16 @@ impl<'a> Txn<'a> {
         let Store { pool, stripes, index_options, .. } = self.store;
         let books = self.store.books();
         let addr = Writer::record_addr(at, one.offset);
-        let new = record_at(pool, addr);
+        // Where it can be it is read from the batch: the pool's lines have just been flushed from the cache.
+        let new = if at > 0 { self.worker.batch.record(one.offset) } else { record_at(pool, addr) };
         let keyspace = self.table.get(one.db);
+        let mut met = None;
         // One that makes no sense any more is none: the key gets a word beside it.
-        let same_key = |other| try_record_at(pool, other).is_ok_and(|record| record.key == new.key);
+        let same_key = |other| {
+            let record = try_record_at(pool, other).ok().filter(|record| record.key == new.key);
+            met = record.map(|record| (other, record)).or(met);
+            record.is_some()
+        };
         let old = if new.kind == Kind::Tombstone {
             keyspace.index().and_then(|index| index.remove(one.hash, self.guard, same_key))
         } else {
@@ -435,8 +441,11 @@ impl<'a> Txn<'a> {
             }
         }
         let (stripe, held) = (stripes.at(one.stripe), self.held.get(one.stripe));
-        if let Some(old) = old {
-            let old = books.count_out(keyspace, stripe, held, one.hash, old);
+        if let Some(addr) = old {
+            // The cleaner may have moved it since.
+            let old =
+                met.filter(|(place, _)| *place == addr).map_or_else(|| record_at(pool, addr), |(_, record)| record);
+            books.count_out(keyspace, stripe, held, one.hash, (addr, &old));
             let deadline = self.store.objects.field_deadline_ms(&old, self.guard);
             move_field_deadline(keyspace, stripe, held, one.hash, deadline, None);
             if let Some(id) = object_id(&old)
@@ -446,7 +455,7 @@ impl<'a> Txn<'a> {
             }
         }
         if new.kind != Kind::Tombstone {
-            let new = books.count_in(keyspace, stripe, held, one.hash, addr);
+            books.count_in(keyspace, stripe, held, one.hash, (addr, &new));
             let deadline = self.store.objects.field_deadline_ms(&new, self.guard);
             move_field_deadline(keyspace, stripe, held, one.hash, None, deadline);
         }

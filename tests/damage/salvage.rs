@@ -49,7 +49,7 @@ struct Names<'a>(&'a mut Vec<Range<usize>>);
 impl Visitor<'_> for Names<'_> {
     fn record(&mut self, addr: LogAddr, record: Record<'_>) {
         let at = addr.offset() as usize;
-        self.0.push(at..at + 32 + record.key.len());
+        self.0.push(at..at + record.header_bytes() + record.key.len());
     }
 }
 

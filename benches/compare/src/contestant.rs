@@ -20,6 +20,8 @@ pub enum Kind {
     RedisAlways,
     /// Fencepost over a pool in `/dev/shm`: every cost of durability but the medium's own.
     Fencepost,
+    /// The same with a record for each element of a collection, however small it is.
+    FencepostRecords,
     /// Fencepost over anonymous memory, without flushes and fences.
     FencepostDram,
     /// Fencepost with its pool on the disk, synced every second.
@@ -28,11 +30,12 @@ pub enum Kind {
     FencepostAlways,
 }
 
-const NAMES: [(Kind, &str); 7] = [
+const NAMES: [(Kind, &str); 8] = [
     (Kind::Redis, "redis"),
     (Kind::RedisEverysec, "redis-everysec"),
     (Kind::RedisAlways, "redis-always"),
     (Kind::Fencepost, "fencepost"),
+    (Kind::FencepostRecords, "fencepost-records"),
     (Kind::FencepostDram, "fencepost-dram"),
     (Kind::FencepostEverysec, "fencepost-everysec"),
     (Kind::FencepostAlways, "fencepost-always"),
@@ -88,7 +91,9 @@ impl Contestant {
             Kind::FencepostEverysec | Kind::FencepostAlways => {
                 (Program::Fencepost(options.fencepost()), Storage::Disk(options.disk.clone()))
             }
-            Kind::Fencepost | Kind::FencepostDram => (Program::Fencepost(options.fencepost()), Storage::Memory),
+            Kind::Fencepost | Kind::FencepostRecords | Kind::FencepostDram => {
+                (Program::Fencepost(options.fencepost()), Storage::Memory)
+            }
         };
         // Header of the batch and of the record, key, value, and up to a line of padding; then a tenth for segments'
         // ends.
@@ -100,7 +105,7 @@ impl Contestant {
             Kind::Redis => vec![],
             Kind::RedisEverysec => redis_aof("everysec"),
             Kind::RedisAlways => redis_aof("always"),
-            Kind::Fencepost => vec!["--workers", "1", "--pool-size", &pool_size],
+            Kind::Fencepost | Kind::FencepostRecords => vec!["--workers", "1", "--pool-size", &pool_size],
             Kind::FencepostDram => vec!["--workers", "1", "--pool-size", &pool_size, "--medium", "dram"],
             Kind::FencepostEverysec => vec!["--workers", "1", "--pool-size", &pool_size, "--fsync", "everysec"],
             Kind::FencepostAlways => vec!["--workers", "1", "--pool-size", &pool_size, "--fsync", "always"],
@@ -108,6 +113,9 @@ impl Contestant {
         let mut server =
             Server::new(program, &storage, &arguments).under(&["taskset", "-c", &options.server_core.to_string()]);
         server.run();
+        if kind == Kind::FencepostRecords {
+            server.client().must(&["CONFIG", "SET", "packed-collection-max-bytes", "0"]);
+        }
         Self { kind, server }
     }
 

@@ -31,6 +31,10 @@ pub enum Workload {
     Incr,
     /// HSET of a random field of one large hash.
     Hset,
+    /// HSET of a random field of one of many small hashes.
+    HsetSmall,
+    /// HGET of a random field of one of many small hashes.
+    HgetSmall,
     /// SADD of a random member, mostly a new one, to one large set.
     Sadd,
     /// ZADD of a random member with a random score to one large sorted set.
@@ -43,12 +47,14 @@ pub enum Workload {
     Zrange,
 }
 
-const NAMES: [(Workload, &str); 10] = [
+const NAMES: [(Workload, &str); 12] = [
     (Workload::Set, "SET"),
     (Workload::Get, "GET"),
     (Workload::Mix, "1:10"),
     (Workload::Incr, "INCR"),
     (Workload::Hset, "HSET"),
+    (Workload::HsetSmall, "HSET-small"),
+    (Workload::HgetSmall, "HGET-small"),
     (Workload::Sadd, "SADD"),
     (Workload::Zadd, "ZADD"),
     (Workload::Lpush, "LPUSH"),
@@ -66,6 +72,7 @@ impl Workload {
             Workload::Set | Workload::Get | Workload::Mix | Workload::Incr => Workload::Set,
             Workload::Zrange => Workload::Zadd,
             Workload::Lrange => Workload::Lpush,
+            Workload::HgetSmall => Workload::HsetSmall,
             other => other,
         }
     }
@@ -157,11 +164,18 @@ struct Template {
     element_at: Option<usize>,
     /// Where twelve digits of a score go.
     score_at: Option<usize>,
+    /// Where the digit of a field goes; then the other digits are those of the hash.
+    field_at: Option<usize>,
 }
 
-/// Stands for the digits of an element, and of a score.
+/// Stands for the digits of an element, of a small hash and its field, and of a score.
 const ELEMENT: &str = "key:eeeeeeeeeeee";
+const SMALL: &str = "obj:eeeeeeeeeeee";
+const FIELD: &str = "field:f";
 const SCORE: &str = "ssssssssssss";
+
+/// Fields of a small hash.
+const FIELDS: u64 = 8;
 
 impl Template {
     fn new(words: &[&str]) -> Self {
@@ -169,8 +183,9 @@ impl Template {
         for word in words {
             text.push_str(&format!("${}\r\n{word}\r\n", word.len()));
         }
-        let element_at = text.find(ELEMENT).map(|at| at + KEY_BYTES - DIGITS);
-        Self { element_at, score_at: text.find(SCORE), bytes: text.into_bytes() }
+        let element_at = text.find(ELEMENT).or_else(|| text.find(SMALL)).map(|at| at + KEY_BYTES - DIGITS);
+        let field_at = text.find(FIELD).map(|at| at + FIELD.len() - 1);
+        Self { element_at, score_at: text.find(SCORE), field_at, bytes: text.into_bytes() }
     }
 }
 
@@ -190,6 +205,7 @@ impl Requests {
         let write: &[&str] = match workload.filled_by() {
             _ if workload == Workload::Incr => &["INCR", "counter"],
             Workload::Hset => &["HSET", "hash", ELEMENT, &value],
+            Workload::HsetSmall => &["HSET", SMALL, FIELD, &value],
             Workload::Sadd => &["SADD", "set", ELEMENT],
             Workload::Zadd => &["ZADD", "zset", SCORE, ELEMENT],
             Workload::Lpush => &["LPUSH", "list", &value],
@@ -198,6 +214,7 @@ impl Requests {
         let read: &[&str] = match workload {
             Workload::Lrange => &["LRANGE", "list", "0", "99"],
             Workload::Zrange => &["ZRANGE", "zset", "0", "99"],
+            Workload::HgetSmall => &["HGET", SMALL, FIELD],
             _ => &["GET", ELEMENT],
         };
         Self { write: Template::new(write), read: Template::new(read), workload, keys, sent: 0 }
@@ -205,7 +222,7 @@ impl Requests {
 
     fn append(&mut self, output: &mut Vec<u8>) {
         let writes = match self.workload {
-            Workload::Get | Workload::Lrange | Workload::Zrange => false,
+            Workload::Get | Workload::HgetSmall | Workload::Lrange | Workload::Zrange => false,
             Workload::Mix => self.sent.is_multiple_of(11),
             _ => true,
         };
@@ -217,6 +234,10 @@ impl Requests {
         if self.workload == Workload::Sadd && matches!(self.keys, Keys::Random(..)) {
             // Of so many that most are new.
             number = number * 1000 + self.sent % 1000;
+        }
+        if let Some(at) = template.field_at {
+            output[start + at] = b'0' + (number % FIELDS) as u8;
+            number /= FIELDS;
         }
         if let Some(at) = template.element_at {
             write_digits(&mut output[start + at..][..DIGITS], number);
@@ -480,6 +501,14 @@ mod tests {
     fn an_error_reply_ends_the_run() {
         let error = Replies::default().count(b"-OOM the pool is full\r\n").expect_err("an error");
         assert!(error.to_string().contains("OOM"));
+    }
+
+    #[test]
+    fn requests_of_small_hashes_name_hash_and_field() {
+        let mut requests = Requests::new(Workload::HsetSmall, 3, Keys::Each(41));
+        let mut output = Vec::new();
+        requests.append(&mut output);
+        assert_eq!(output, b"*4\r\n$4\r\nHSET\r\n$16\r\nobj:000000000005\r\n$7\r\nfield:1\r\n$3\r\nvvv\r\n");
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', default_values_t = Kind::ALL)]
     servers: Vec<Kind>,
     /// What they do: SET, GET, 1:10 (one SET to ten GETs); HSET, SADD, ZADD, LPUSH, LRANGE and ZRANGE of 100, each on one collection of as many
-    /// elements as there are keys.
+    /// elements as there are keys; HSET-small and HGET-small, on hashes of eight fields, which have as many fields in all.
     #[arg(long, value_delimiter = ',', default_values_t = Workload::STRINGS)]
     workloads: Vec<Workload>,
     /// Value sizes in bytes.

@@ -65,7 +65,7 @@ fn run_queue(ctx: &mut Ctx<'_>, queue: &Queue, patient: bool) -> Result<(), NoRo
     // does not make half of the commands fail.
     if let Some(at) = queue.first_that_needs_room()
         && patient
-        && !store.has_room_for(ctx.worker, queue.record_bytes())
+        && !store.has_room_for(ctx.worker, queue.record_bytes(store.packed_bytes()))
     {
         transaction.abandon(ctx.worker);
         return Err(NoRoom { at });

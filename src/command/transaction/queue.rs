@@ -88,10 +88,10 @@ impl Queue {
         self.may_write_severally().then(|| self.requests.iter().position(needs_room))?
     }
 
-    /// Roughly what they write, in bytes: each word a record of its own.
-    pub(super) fn record_bytes(&self) -> u64 {
+    /// Roughly what they write, in bytes: each word a record of its own, and each request a packed collection anew, which has up to `packed_bytes`.
+    pub(super) fn record_bytes(&self, packed_bytes: usize) -> u64 {
         let words: usize = self.requests.iter().map(|queued| queued.spans.len()).sum();
-        (self.bytes + 64 * words + 128 * self.requests.len()) as u64
+        (self.bytes + 64 * words + (128 + packed_bytes) * self.requests.len()) as u64
     }
 
     /// Whether more than one of them may write.

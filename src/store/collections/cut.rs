@@ -8,7 +8,7 @@
 use super::{Collection, Element, Shape, Tools, View, is_before, name_of, score_of, with_element_key};
 use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
-use crate::log::format::record_bytes;
+use crate::log::format::object_record_bytes;
 use crate::log::{Cut, ObjectType, Record};
 use crate::store::txn::Txn;
 use crate::store::{Key, StoreError};
@@ -50,7 +50,7 @@ impl<'a> Txn<'a> {
         }
         let (tools, mut bytes, mut older) = (self.tools(), 0, Older::default());
         for element in view.iter_from(ranks.start).take(count) {
-            let tombstone_bytes = record_bytes(8 + element.name().len(), 0);
+            let tombstone_bytes = object_record_bytes(8 + element.name().len(), 0);
             bytes += tombstone_bytes;
             let hash = with_element_key(records.id(), element.name(), |key| tools.hasher.hash(key));
             if tools.books.stale.count(hash) > 0 {
@@ -61,7 +61,7 @@ impl<'a> Txn<'a> {
         let kept_bytes = kept * (bytes / count + size_of::<f64>());
         // A record must fit into a batch, in pools of tiny segments too.
         let most_bytes = self.store.pool.max_batch_bytes() as usize / 2;
-        let bytes_of = |cuts: &Vec<Cut<'_>>| record_bytes(8, cuts.iter().map(Cut::encoded_bytes).sum());
+        let bytes_of = |cuts: &Vec<Cut<'_>>| object_record_bytes(8, cuts.iter().map(Cut::encoded_bytes).sum());
         let cuts = cuts_with(&view, &ranks).filter(|cuts| bytes_of(cuts) <= most_bytes);
         let cut_bytes = cuts.as_ref().map_or(usize::MAX, |cuts| bytes_of(cuts) + older.bytes);
         if kept_bytes < bytes.min(cut_bytes) {

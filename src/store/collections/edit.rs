@@ -280,7 +280,7 @@ impl<'t, 'a> Edit<'t, 'a> {
         // Labels are given anew.
         let extent = Extent { has_fractions: false, ..extent };
         match (&mut self.pack, &mut self.fresh) {
-            (Some(pack), _) if self.base.is_none() => *pack.extent() = extent,
+            (Some(pack), _) if self.base.is_none() => pack.take_after(extent),
             (None, Some(collection)) => collection.take_after(extent),
             _ => {}
         }

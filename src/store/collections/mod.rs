@@ -110,6 +110,12 @@ pub struct Extent {
     has_fractions: bool,
 }
 
+impl Default for Extent {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 impl Extent {
     /// Of one that has had nothing.
     pub const NONE: Self = Self { most: 0, longest: 0, only_integers: true, has_expiry: false, has_fractions: false };

@@ -12,7 +12,7 @@ pub struct Pack {
     len: usize,
     /// What its record's value will be, but for what stands before the elements.
     elements: Vec<u8>,
-    extent: Option<Extent>,
+    extent: Extent,
     /// An element that is being put in.
     encoded: Vec<u8>,
 }
@@ -54,15 +54,16 @@ impl Pack {
         self.len = base.map_or(0, Packed::len);
         self.elements.clear();
         self.elements.extend_from_slice(base.map_or(&[], Packed::elements));
-        self.extent = Some(base.map_or(Extent::NONE, Extent::of_packed));
+        self.extent = base.map_or(Extent::NONE, Extent::of_packed);
     }
 
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn extent(&mut self) -> &mut Extent {
-        self.extent.get_or_insert(Extent::NONE)
+    /// What it has had counts as this.
+    pub(super) fn take_after(&mut self, extent: Extent) {
+        self.extent = extent;
     }
 
     /// The elements in their order.
@@ -154,7 +155,7 @@ impl Pack {
         self.encoded.clear();
         if let Some(element) = by {
             element.encode(kind, &mut self.encoded);
-            self.extent().note_packed(kind, element, len);
+            self.extent.note_packed(kind, element, len);
         }
         self.elements.splice(place.bytes, self.encoded.iter().copied());
         self.len = len;
@@ -165,13 +166,12 @@ impl Pack {
     pub(super) fn forget(&mut self, kind: ObjectType) {
         let (mut extent, len) = (Extent::NONE, self.len);
         self.iter(kind).for_each(|element| extent.note_packed(kind, element, len));
-        self.extent = Some(extent);
+        self.extent = extent;
     }
 
     /// As it is to be written.
     pub(super) fn packed(&self, kind: ObjectType) -> Packed<'_> {
-        let extent = self.extent.unwrap_or(Extent::NONE);
-        let mut packed = Packed::new(kind, self.len, &self.elements);
+        let (extent, mut packed) = (self.extent, Packed::new(kind, self.len, &self.elements));
         packed.only_integers = extent.only_integers;
         packed.has_expiry = extent.has_expiry;
         packed.most = u32::try_from(extent.most).unwrap_or(u32::MAX);
@@ -227,13 +227,13 @@ impl Edit<'_, '_> {
     /// # Errors
     /// As [`Edit::put`].
     pub(super) fn unpack(&mut self) -> Result<(), StoreError> {
-        let Some(mut pack) = self.pack.take() else { return Ok(()) };
+        let Some(pack) = self.pack.take() else { return Ok(()) };
         if mutant::active(Mutant::OutgrownSplit) && self.base.is_some() && self.txn.worker.batch.is_empty() {
             self.txn.stage(self.key, Kind::Tombstone, 0, None, &[]);
             self.txn.commit_part();
             self.mark = self.txn.worker.batch.mark();
         }
-        self.make_fresh(*pack.extent());
+        self.make_fresh(pack.extent);
         for (element, label) in pack.iter(self.kind).zip((0..).step_by(LABEL_STEP as usize)) {
             match self.kind {
                 ObjectType::List => self.stage_unhashed(Kind::Element, &i64::to_le_bytes(label), element.value),
