@@ -64,9 +64,10 @@ const MIX_LENGTH: usize = 24;
 /// Of those with their pool on a disk.
 const GATE_DISK_MIXES: usize = 9;
 
-/// Whether what a workload is about can happen on a disk as well. A new pool gets its name only with a sync, of which a region in memory knows nothing.
+/// Whether what a workload is about can happen on a disk as well, and is another thing there. A new pool gets its name only with a sync, of which a region in
+/// memory knows nothing; and how a collection lies in its records has no part in when they reach the disk.
 fn can_be_on_disk(workload: &Workload) -> bool {
-    !workload.exhaustive && !matches!(workload.start, Start::Nothing | Start::Recycled)
+    !workload.exhaustive && !matches!(workload.start, Start::Nothing | Start::Recycled) && workload.packed_bytes > 0
 }
 
 /// Steps of the random mixes behind the gate.
