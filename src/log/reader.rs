@@ -14,7 +14,8 @@ use crate::pool::{Pool, SegmentHeader};
 ///
 /// # Errors
 /// [`RecordError`]: the bytes have changed since then. What has changed into something that makes sense is not noticed.
-#[inline]
+// Not as a call: what is taken out of the record would have to wait until it has been written to the stack.
+#[inline(always)]
 pub fn try_record_at(pool: &Pool, addr: LogAddr) -> Result<Record<'_>, RecordError> {
     let at = addr.offset();
     let header = pool.read(at, RECORD_HEADER_BYTES as u64);
@@ -31,7 +32,7 @@ pub fn try_record_at(pool: &Pool, addr: LogAddr) -> Result<Record<'_>, RecordErr
 ///
 /// # Panics
 /// If there is no record at `addr` any more.
-#[inline]
+#[inline(always)]
 pub fn record_at(pool: &Pool, addr: LogAddr) -> Record<'_> {
     match try_record_at(pool, addr) {
         Ok(record) => record,

@@ -47,6 +47,8 @@ pub struct Tools<'p> {
 }
 
 impl<'p> Tools<'p> {
+    // Not as a call: what is taken out of the record would have to wait until it has been written to the stack.
+    #[inline(always)]
     fn record(self, addr: LogAddr) -> Record<'p> {
         record_at(self.books.pool, addr)
     }

@@ -19,6 +19,7 @@ pub struct Element<'g> {
 }
 
 impl<'g> Element<'g> {
+    #[inline]
     pub(super) fn new(record: Record<'g>) -> Self {
         Self { name: name_of(&record), value: record.value, expiry_ms: record.expiry_ms }
     }
@@ -102,6 +103,7 @@ impl<'g> Records<'g> {
         &self.data
     }
 
+    #[inline]
     fn element(&self, addr: LogAddr) -> Element<'g> {
         Element::new(self.tools.record(addr))
     }
@@ -319,9 +321,13 @@ impl<'g> View<'g> {
 
     /// The elements of a list or sorted set from a position on. O(log n) for the first.
     pub fn iter_from(&self, at: usize) -> impl Iterator<Item = Element<'g>> + '_ {
-        let packed = self.as_packed().filter(|packed| is_ordered(packed.kind));
-        let packed = packed.into_iter().flat_map(move |packed| packed.iter().skip(at).map(Element::packed));
-        packed.chain(self.records().into_iter().flat_map(move |records| records.iter_from(at)))
+        match &self.form {
+            Form::Packed(packed) => {
+                let most = if is_ordered(packed.kind) { usize::MAX } else { 0 };
+                Either::Packed(packed.iter().skip(at).take(most).map(Element::packed))
+            }
+            Form::Records(records) => Either::Records(records.iter_from(at)),
+        }
     }
 
     /// The element at a position of a list or sorted set. O(log n).
@@ -378,6 +384,24 @@ impl<'g> View<'g> {
         match &self.records()?.data.shape {
             Shape::List { order, .. } => order.get(at).map(|element| element.label),
             _ => None,
+        }
+    }
+}
+
+/// Elements of a collection of either form.
+enum Either<P, R> {
+    Packed(P),
+    Records(R),
+}
+
+impl<'g, P: Iterator<Item = Element<'g>>, R: Iterator<Item = Element<'g>>> Iterator for Either<P, R> {
+    type Item = Element<'g>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Element<'g>> {
+        match self {
+            Self::Packed(elements) => elements.next(),
+            Self::Records(elements) => elements.next(),
         }
     }
 }
