@@ -192,6 +192,8 @@ mutants! {
     CutsForgotten = "cuts-forgotten",
     /// Members of a range that is cut out of a sorted set get no tombstone though older records of them are in the pool.
     CutWithoutTombstones = "cut-without-tombstones",
+    /// Whole steps that new labels of a list pass over get no tombstones.
+    PassedOverNotBuried = "passed-over-not-buried",
     /// Recovery leaves packed collections out.
     PackedForgotten = "packed-forgotten",
     /// A packed collection that outgrows its record is deleted in a batch of its own before its elements are written.

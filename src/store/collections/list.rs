@@ -4,13 +4,15 @@
 //! elements for others; where it is used up a few neighbours get new labels.
 //!
 //! What is cut off at the ends is told by one bounds record: no element outside is there whose record is older. That is enough, as any label that is a
-//! whole number of steps is given out again, with a newer record, before the bounds can reach beyond it. Elements between two steps are removed by
-//! tombstones, always.
+//! whole number of steps gets a newer record before the bounds can reach beyond it: it is given out again, or, where new labels of neighbours pass it
+//! over, it gets a tombstone. Elements between two steps are removed by tombstones, always.
 
 use super::{Edit, Element, LABEL_STEP, is_whole};
+use crate::base::mutant::{self, Mutant};
 use crate::log::{Kind, ObjectType};
 use crate::store::txn::Txn;
 use crate::store::{Key, StoreError};
+use std::ops::Range;
 
 /// An end of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct ListEdit<'t, 'a> {
     pushed: usize,
     removed: usize,
     cut: bool,
+    /// Positions that were cut off last, so that nothing was left: if something is pushed, what lies between steps there needs its tombstones.
+    emptied: Range<usize>,
     /// Positions of a packed list that are removed, one bit each.
     holes: u64,
     /// Whether it was packed, and is not any more: then its labels begin at 0.
@@ -67,6 +71,7 @@ impl<'t, 'a> ListEdit<'t, 'a> {
             pushed: 0,
             removed: 0,
             cut: false,
+            emptied: 0..0,
             holes: 0,
             unpacked: false,
         }
@@ -183,13 +188,9 @@ impl<'t, 'a> ListEdit<'t, 'a> {
     }
 
     fn cut(&mut self, from: usize, to: usize) {
-        if self.edit.base().is_some_and(|view| view.extent().has_fractions) && from < to {
-            for at in (self.from..from).chain(to..self.to) {
-                let label = self.label(at);
-                if !is_whole(label) {
-                    self.bury(label);
-                }
-            }
+        match from < to {
+            true => self.bury_fractions((self.from..from).chain(to..self.to)),
+            false => self.emptied = self.from..self.to,
         }
         let cuts = (self.from, self.to) != (from, to);
         if cuts && let Some(pack) = self.edit.shorten() {
@@ -197,6 +198,15 @@ impl<'t, 'a> ListEdit<'t, 'a> {
         }
         self.cut |= cuts;
         (self.from, self.to) = if from < to { (from, to) } else { (from, from) };
+    }
+
+    /// Bounds say nothing of elements between two steps.
+    fn bury_fractions(&mut self, positions: impl Iterator<Item = usize>) {
+        if self.edit.base().is_some_and(|view| view.extent().has_fractions) {
+            for label in positions.map(|at| self.label(at)).filter(|label| !is_whole(*label)).collect::<Vec<_>>() {
+                self.bury(label);
+            }
+        }
     }
 
     /// Gives the element at a position another value. Cost: its record.
@@ -275,8 +285,18 @@ impl<'t, 'a> ListEdit<'t, 'a> {
         for (label, value) in new.iter().zip(values) {
             self.put(*label, value)?;
         }
-        for label in old.into_iter().filter(|label| new.binary_search(label).is_err()) {
+        for &label in old.iter().filter(|label| new.binary_search(label).is_err()) {
             self.bury(label);
+        }
+        if mutant::active(Mutant::PassedOverNotBuried) {
+            return Ok(());
+        }
+        // Elements may have been there once, and been cut off.
+        let ends = [(from == 0, new[0], old[0]), (to == self.to, old[to - from - 1], new[count - 1])];
+        for (_, low, high) in ends.into_iter().filter(|(is_end, ..)| *is_end) {
+            for step in low.div_euclid(LABEL_STEP) + 1..=(high - 1).div_euclid(LABEL_STEP) {
+                self.bury(step * LABEL_STEP);
+            }
         }
         Ok(())
     }
@@ -293,6 +313,8 @@ impl<'t, 'a> ListEdit<'t, 'a> {
             && len > 0
             && let (Some(first), Some(last)) = (self.end_label(End::Left), self.end_label(End::Right))
         {
+            let emptied = self.emptied.clone();
+            self.bury_fractions(emptied);
             let bounds = [first.to_le_bytes(), last.to_le_bytes()].concat();
             self.edit.stage_unhashed(Kind::Bounds, &[], &bounds);
         }

@@ -305,6 +305,21 @@ const ROWS: &[Row] = &[
         ],
     ),
     (
+        // The gap between two elements is halved until their neighbours get new labels, beyond the end, where others were popped.
+        "list-relabelled",
+        Start::Open,
+        &[
+            "RPUSH l a b",
+            "LPUSH l p q r s t",
+            "LPOP l 5",
+            "LINSERT l AFTER a 1 | LINSERT l AFTER a 2 | LINSERT l AFTER a 3 | LINSERT l AFTER a 4 | LINSERT l AFTER a 5",
+            "LINSERT l AFTER a 6 | LINSERT l AFTER a 7 | LINSERT l AFTER a 8 | LINSERT l AFTER a 9 | LINSERT l AFTER a 10",
+            "LINSERT l AFTER a 11 | LINSERT l AFTER a 12 | LINSERT l AFTER a 13 | LINSERT l AFTER a 14 | LINSERT l AFTER a 15",
+            "LINSERT l AFTER a 16",
+        ],
+        &["LINSERT l AFTER a 17", "LPUSH l u", "LPOP l", "LTRIM l 2 2", "LMOVE l l LEFT RIGHT", "LPUSH l v"],
+    ),
+    (
         "packed-outgrown-killed",
         Start::Killed,
         &["HSET h a 1 b @100b", "HSET h c @450c", "RPUSH l @250a @250b", "LSET l 0 @300c", "SADD s 1 2"],
