@@ -9,6 +9,8 @@ use super::stats::WorkerStats;
 use super::table::CommandId;
 use super::tracking::SessionTracking;
 use super::transaction::{Queue, Watches};
+use super::{CommandSpec, Flags};
+
 use crate::protocol::{Args, Protocol, ReplyWriter};
 use crate::store::{Db, Entry, Key, Store, Worker};
 use crossbeam_epoch::Guard;
@@ -215,6 +217,13 @@ impl<'a> Ctx<'a> {
     #[cold]
     pub(super) fn may_wait_for_room(&mut self, args: Args<'_>) -> bool {
         self.session.room_waits.take(args.iter().map(<[u8]>::len).sum())
+    }
+
+    /// Room for a command that has just found none: as much as what it wrote needs, which may be more than its flags say. A small hash that gets an expiring
+    /// field becomes larger, and so does what is left of a sorted set that is written anew.
+    pub(super) fn room_for(&mut self, spec: &CommandSpec) -> After {
+        let frees = self.worker.take_refusal();
+        After::MakeRoom { frees: frees.unwrap_or(!spec.flags.contains(Flags::DENYOOM)) }
     }
 
     /// Looks a key up; a use of it, unless the client has said CLIENT NO-TOUCH ON.

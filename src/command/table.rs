@@ -217,7 +217,7 @@ pub(super) fn run(ctx: &mut Ctx<'_>, found: &Found, args: Args<'_>) -> Result<()
     if outcome.as_ref().is_err_and(|error| *error == CommandError::OUT_OF_SPACE) {
         ctx.session.pending.take_back(events);
         if ctx.may_wait_for_room(args) || ctx.may_evict_for_room(found.spec, args) {
-            ctx.after = After::MakeRoom { frees: !found.spec.flags.contains(Flags::DENYOOM) };
+            ctx.after = ctx.room_for(found.spec);
         }
     }
     if ctx.after.runs_again() {

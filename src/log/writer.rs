@@ -36,6 +36,8 @@ pub struct Writer {
     spare: Vec<OpenSegment>,
     /// What keeps a sync's cut from falling into a batch, in a pool on a file.
     appender: Option<Arc<Appender>>,
+    /// What there was no room for last.
+    refused: Option<Urgency>,
 }
 
 impl Writer {
@@ -86,9 +88,20 @@ impl Writer {
         let bytes = bytes + self.held_back;
         let fits = self.open.as_ref().is_some_and(|segment| segment.bytes - segment.end >= bytes && !segment.reserved);
         if !fits {
-            self.find_room(pool, bytes, urgency)?;
+            self.find_room(pool, bytes, urgency).inspect_err(|error| self.note_refusal(error, urgency))?;
         }
         Ok(())
+    }
+
+    fn note_refusal(&mut self, error: &AppendError, urgency: Urgency) {
+        if matches!(error, AppendError::Full(_)) {
+            self.refused = Some(urgency);
+        }
+    }
+
+    /// What there was no room for last, if that was not asked for before.
+    pub fn take_refusal(&mut self) -> Option<Urgency> {
+        self.refused.take()
     }
 
     #[cold]
@@ -148,7 +161,9 @@ impl Writer {
         }
         while self.spare.iter().filter(may_use).count() < fresh {
             pool.make_room_in_mark();
-            self.spare.push(pool.open_segment(urgency)?);
+            let opened = pool.open_segment(urgency).map_err(AppendError::from);
+            let opened = opened.inspect_err(|error| self.note_refusal(error, urgency))?;
+            self.spare.push(opened);
         }
         Ok(())
     }

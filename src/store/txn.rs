@@ -46,6 +46,13 @@ pub struct Worker {
     pub no_touch: bool,
 }
 
+impl Worker {
+    /// Whether what there was no room for last would have made room itself, so that it needs less; `None` where nothing was refused since this was asked.
+    pub fn take_refusal(&mut self) -> Option<bool> {
+        self.writer.take_refusal().map(|urgency| urgency != Urgency::Normal)
+    }
+}
+
 /// A record in the batch that changes the index.
 pub(super) struct Staged {
     hash: u64,

@@ -2,7 +2,7 @@
 
 use super::{Queue, leave};
 use crate::command::table::run_within;
-use crate::command::{After, CommandError, Ctx, Flags};
+use crate::command::{After, CommandError, Ctx};
 use crate::protocol::Args;
 use crate::store::{Key, Touches};
 
@@ -24,7 +24,7 @@ pub(super) fn exec(ctx: &mut Ctx<'_>, _args: Args<'_>) -> Result<(), CommandErro
         ctx.now_ms = now_ms;
         let (found, args) = queue.request(at);
         if ctx.may_wait_for_room(args) || ctx.may_evict_for_room(found.spec, args) {
-            ctx.after = After::MakeRoom { frees: !found.spec.flags.contains(Flags::DENYOOM) };
+            ctx.after = ctx.room_for(found.spec);
             ctx.session.multi = Some(queue);
             return Ok(());
         }

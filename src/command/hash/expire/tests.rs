@@ -1,6 +1,7 @@
 //! Fields that expire: replies and errors as Redis 8.0.2 gives them, and that nobody is shown what has expired.
 
 use crate::command::testing::{Reply, START_MS, TestClient};
+use crate::store::Key;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -396,4 +397,23 @@ fn a_watched_hash_whose_fields_expire_has_changed() {
         client.run("SET other x");
         assert_eq!(client.run("EXEC"), expected, "{field}");
     }
+}
+
+/// A small hash takes more room with such a field. HPEXPIRE is let in above `maxmemory`, as what makes room is, but the pool has less for that.
+#[test]
+fn a_small_hash_waits_for_the_room_that_an_expiring_field_takes() {
+    let mut client = TestClient::new();
+    client.run("HSET h a 1 b 2");
+    for value in [&[b'v'; 4000][..], b""] {
+        let fills = |client: &mut TestClient| {
+            let (key, guard) = (Key { db: 0, name: b"overwritten" }, crossbeam_epoch::pin());
+            let mut txn = client.store.write(&mut client.worker, &[key], 1, &guard);
+            txn.set_inline(key, value, None).expect("staged");
+            txn.commit().is_ok()
+        };
+        // Ends: nothing is cleaned meanwhile.
+        while fills(&mut client) {}
+    }
+    assert_eq!(client.run("HPEXPIRE h 1000000 FIELDS 1 a"), Reply::Array(vec![Reply::Integer(1)]));
+    assert_eq!(client.run("HMGET h a b"), Reply::bulks(["1", "2"]));
 }
