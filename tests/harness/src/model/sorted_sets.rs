@@ -426,14 +426,17 @@ impl Model {
         }
         let combine: fn(f64, f64) -> f64 = match aggregate.as_slice() {
             b"SUM" => |a, b| a + b,
-            b"MIN" => f64::min,
-            b"MAX" => f64::max,
+            // Of 0 and -0, which are one score, the first.
+            b"MIN" => |a, b| if b < a { b } else { a },
+            b"MAX" => |a, b| if b > a { b } else { a },
             _ => return refuse(SYNTAX),
         };
         let mut result = Scores::new();
         for member in sources.iter().flat_map(|source| source.keys()) {
-            let found: Vec<_> =
+            let mut found: Vec<_> =
                 sources.iter().zip(&weights).filter(|(source, _)| source.contains_key(member)).collect();
+            // The shortest set comes first.
+            found.sort_by_key(|(source, _)| source.len());
             let is_in = match name[1] {
                 b'U' => true,
                 b'I' => found.len() == sources.len(),
