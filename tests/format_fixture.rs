@@ -1,7 +1,7 @@
 //! Pools of every released format, as files: each must be read with all that is in it, or refused clearly.
 //!
 //! A fixture is made once, by the release that introduces its format, with
-//! `FENCEPOST_WRITE_FIXTURES=1 cargo test --test format_fixture` (for later ones with their name in the place of 1), and never changed.
+//! `FENCEPOST_WRITE_FIXTURES=NAME cargo test --test format_fixture`, and never changed.
 
 use bytes::BytesMut;
 use crossbeam_epoch::pin;
@@ -38,6 +38,21 @@ fn options() -> StoreOptions {
 
 fn long_value() -> Vec<u8> {
     (0..5000u32).map(|i| (i * 7 + i / 256) as u8).collect()
+}
+
+/// The store in a fixture, opened by this release; its bytes are made anew first, by `write`, if the environment asks for it.
+fn open_fixture(name: &str, write: fn() -> Vec<u8>, clock: Clock) -> Store {
+    let path = fixture(&format!("{name}.pool"));
+    if std::env::var_os("FENCEPOST_WRITE_FIXTURES").is_some_and(|which| which == name) {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(&path, write()).expect("written");
+    }
+    let image = std::fs::read(&path).expect("the fixture is in the repository");
+    let region = Region::from_image(&image, &RegionOptions::default()).expect("memory");
+    let pool = Pool::from_region(region, &path).expect("all its features are known");
+    let check = check_pool(&pool);
+    assert!(check.damage.is_empty() && check.remarks.is_empty(), "{check:?}");
+    Store::recover(pool, &options(), clock, &Progress::default()).expect("recovers")
 }
 
 /// Every kind of record: strings with and without expiry, raw strings, tombstones, object heads with chunks and a hole, clock marks; flushed and
@@ -83,18 +98,8 @@ fn write_format_1() -> Vec<u8> {
 
 #[test]
 fn a_pool_of_format_1_is_read_with_all_that_is_in_it() {
-    let path = fixture("format-1.pool");
-    if std::env::var_os("FENCEPOST_WRITE_FIXTURES").is_some_and(|which| which == "1") {
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(&path, write_format_1()).expect("written");
-    }
-    let image = std::fs::read(&path).expect("the fixture is in the repository");
-    let region = Region::from_image(&image, &RegionOptions::default()).expect("memory");
-    let pool = Pool::from_region(region, &path).expect("format 1 is read");
-    let check = check_pool(&pool);
-    assert!(check.damage.is_empty() && check.remarks.is_empty(), "{check:?}");
     // A clock that was set back before the clock mark.
-    let store = Store::recover(pool, &options(), Clock::manual(NOW_MS - 5), &Progress::default()).expect("recovers");
+    let store = open_fixture("format-1", write_format_1, Clock::manual(NOW_MS - 5));
     let guard = pin();
     let get = |db, name: &[u8]| {
         let entry = store.read(Key { db, name }, store.clock().now_ms(), &guard)?;
@@ -205,16 +210,7 @@ fn write_features_0_and_1() -> Vec<u8> {
 
 #[test]
 fn a_pool_with_collections_and_transactions_is_read_with_all_that_is_in_it() {
-    let path = fixture("features-0-1.pool");
-    if std::env::var_os("FENCEPOST_WRITE_FIXTURES").is_some_and(|which| which == "features-0-1") {
-        std::fs::write(&path, write_features_0_and_1()).expect("written");
-    }
-    let image = std::fs::read(&path).expect("the fixture is in the repository");
-    let region = Region::from_image(&image, &RegionOptions::default()).expect("memory");
-    let pool = Pool::from_region(region, &path).expect("features 0 and 1 are known");
-    let check = check_pool(&pool);
-    assert!(check.damage.is_empty() && check.remarks.is_empty(), "{check:?}");
-    let store = Store::recover(pool, &options(), Clock::manual(NOW_MS), &Progress::default()).expect("recovers");
+    let store = open_fixture("features-0-1", write_features_0_and_1, Clock::manual(NOW_MS));
     let (mut direct, mut worker) = (Direct::new(Clock::manual(NOW_MS)), store.worker());
     let mut answers = String::new();
     for question in QUESTIONS {
@@ -259,17 +255,8 @@ fn write_feature_2() -> Vec<u8> {
 
 #[test]
 fn a_pool_with_fields_that_expire_is_read_with_all_that_is_in_it() {
-    let path = fixture("feature-2.pool");
-    if std::env::var_os("FENCEPOST_WRITE_FIXTURES").is_some_and(|which| which == "feature-2") {
-        std::fs::write(&path, write_feature_2()).expect("written");
-    }
-    let image = std::fs::read(&path).expect("the fixture is in the repository");
-    let region = Region::from_image(&image, &RegionOptions::default()).expect("memory");
-    let pool = Pool::from_region(region, &path).expect("feature 2 is known");
-    let check = check_pool(&pool);
-    assert!(check.damage.is_empty() && check.remarks.is_empty(), "{check:?}");
     let clock = Clock::manual(NOW_MS + 10);
-    let store = Store::recover(pool, &options(), clock.clone(), &Progress::default()).expect("recovers");
+    let store = open_fixture("feature-2", write_feature_2, clock.clone());
     let (mut direct, mut worker) = (Direct::new(clock), store.worker());
     for (question, answer) in [
         ("HGETALL hash", "*4\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$2\r\n22\r\n"),
@@ -311,16 +298,7 @@ fn write_features_5_and_6() -> Vec<u8> {
 
 #[test]
 fn a_pool_with_packed_collections_is_read_with_all_that_is_in_it() {
-    let path = fixture("features-5-6.pool");
-    if std::env::var_os("FENCEPOST_WRITE_FIXTURES").is_some_and(|which| which == "features-5-6") {
-        std::fs::write(&path, write_features_5_and_6()).expect("written");
-    }
-    let image = std::fs::read(&path).expect("the fixture is in the repository");
-    let region = Region::from_image(&image, &RegionOptions::default()).expect("memory");
-    let pool = Pool::from_region(region, &path).expect("features 5 and 6 are known");
-    let check = check_pool(&pool);
-    assert!(check.damage.is_empty() && check.remarks.is_empty(), "{check:?}");
-    let store = Store::recover(pool, &options(), Clock::manual(NOW_MS), &Progress::default()).expect("recovers");
+    let store = open_fixture("features-5-6", write_features_5_and_6, Clock::manual(NOW_MS));
     let (mut direct, mut worker) = (Direct::new(Clock::manual(NOW_MS)), store.worker());
     for (question, answer) in [
         ("GET plain", "$5 value"),
