@@ -301,6 +301,11 @@ impl Model {
         let Some(store) = store else {
             return Ok(Frame::Array(found.iter().map(|value| self.bulk_or_null(value.as_deref())).collect()).into());
         };
+        /// Longer ones, in bytes, may not fit into a segment of a small pool, which is the limit for elements (`docs/operations.md`).
+        const ELEMENT_MOST: usize = 128 * 1024;
+        if found.iter().flatten().any(|element| element.len() > ELEMENT_MOST) {
+            return Err(Stop::Unpredictable);
+        }
         let len = found.len() as i64;
         self.db_mut().keys.remove(store);
         self.put_list(store, found.into_iter().map(Option::unwrap_or_default).collect());
