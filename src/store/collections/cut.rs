@@ -24,7 +24,7 @@ const LONGEST_NAME: usize = 256;
 const REMOVED_FOR_KEPT: usize = 16;
 
 impl<'a> Txn<'a> {
-    /// Stages the removal of a sorted set's members at these ranks, in the way that writes least: a tombstone for each; or a cuts record, with tombstones
+    /// Stages the removal of a sorted set's members at these ranks, in the way that writes least: a packed set again; or a tombstone for each; or a cuts record, with tombstones
     /// for the members that may have older records; or what is left as a new set; or, when nothing is left, the key's own tombstone. A cuts record
     /// takes some 72 bytes and two names, and 32 bytes and two names for each former cut that still matters.
     ///

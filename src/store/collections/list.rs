@@ -1,6 +1,6 @@
 //! Changing a list.
 //!
-//! Each element has a label, and the list is in the order of labels. The ends grow in steps of [`LABEL_STEP`], so that there is room between two
+//! A packed list (`pack.rs`) is changed by positions, and written again as a whole. In one of element records each element has a label, and the list is in the order of labels. The ends grow in steps of [`LABEL_STEP`], so that there is room between two
 //! elements for others; where it is used up a few neighbours get new labels.
 //!
 //! What is cut off at the ends is told by one bounds record: no element outside is there whose record is older. That is enough, as any label that is a
