@@ -29,9 +29,19 @@ pub fn workload(rng: Rng, has_field_expiry: bool) -> Workload {
     if has_field_expiry { workload.with_field_expiry() } else { workload }
 }
 
+/// Field and value together, in bytes, that fit into a segment of a small pool (`docs/operations.md`).
+const ELEMENT_MOST: usize = 250_000;
+
 /// The next of them.
 pub fn command(workload: &mut Workload) -> Command {
-    if workload.rng().one_in(ANY_KIND_ONE_IN) { workload.command() } else { workload.collection_command() }
+    // Ends: few words are long.
+    loop {
+        let any_kind = workload.rng().one_in(ANY_KIND_ONE_IN);
+        let command = if any_kind { workload.command() } else { workload.collection_command() };
+        if command.windows(2).all(|pair| pair[0].len() + pair[1].len() <= ELEMENT_MOST) {
+            return command;
+        }
+    }
 }
 
 impl Owner {
