@@ -9,7 +9,8 @@
 //! ```
 //!
 //! The difference by 1,000 is the cost of one, the formatting of its key's name included; `get` in the place of `set` counts GETs. `hset`, `lpush`, `sadd` and
-//! `zadd` count such commands, found in the table of commands and replied to, on one collection; `one-set` and `one-get` a SET and a GET that come alone, from the
+//! `zadd` count such commands, found in the table of commands and replied to, on one collection, and `hget` looks at one of 4,096 fields; `hset-small` and
+//! `hget-small` are on hashes of 8 fields, a random one each time; `one-set` and `one-get` are a SET and a GET that come alone, from the
 //! request to the reply. A third word, such as `allkeys-lru`, is the eviction policy whose clocks they keep. It says what hooks, defects and the scheduler of the tests cost where they are not: it must
 //! not grow when one of them is touched. Keys are hashed with a random key, so counts differ by some tenths of a percent from run to run.
 
@@ -33,10 +34,10 @@ fn main() {
     let mut worker = store.worker();
     // All keys are there before, so that every SET counted replaces one and every GET finds one.
     (0..KEYS).for_each(|number| set(&store, &mut worker, &name(number)));
-    let changes = ["hset", "lpush", "sadd", "zadd"];
-    if let Some(change) = changes.into_iter().find(|change| args.iter().any(|arg| arg == change)) {
-        run_pipelines(&store, &mut worker, change, count);
-        println!("{count} of {change}");
+    let pipelined = ["hset", "lpush", "sadd", "zadd", "hget", "hset-small", "hget-small"];
+    if let Some(command) = pipelined.into_iter().find(|command| args.iter().any(|arg| arg == command)) {
+        run_pipelines(&store, &mut worker, command, count);
+        println!("{count} of {command}");
         return;
     }
     if let Some(command) = ["one-set", "one-get"].into_iter().find(|command| args.iter().any(|arg| arg == command)) {
@@ -85,29 +86,54 @@ fn run_alone(store: &Store, worker: &mut Worker, command: &str, count: u64) {
     }
 }
 
-/// `count` changes of one collection, in pipelines.
-fn run_pipelines(store: &Store, worker: &mut Worker, change: &str, count: u64) {
-    const PIPELINE: u64 = 16;
+/// `count` commands on collections, in pipelines. All requests are made before, as many for any count.
+fn run_pipelines(store: &Store, worker: &mut Worker, command: &str, count: u64) {
+    const PIPELINE: usize = 16;
+    /// Requests that there are, and fields of the large hash.
+    const MOST: u64 = 4096;
+    /// Small hashes, of [`FIELDS`] each.
+    const SMALL: u64 = 512;
+    const FIELDS: u64 = 8;
     let mut direct = Direct::new(Clock::manual(1));
     let mut out = BytesMut::new();
-    for first in (0..count).step_by(PIPELINE as usize) {
-        let request = |number: u64| {
-            let element = format!("elem:{:012}", number * 7919 % 100_000);
-            let score = number.to_string();
-            match change {
-                "hset" => request(&["HSET", "hash", &element, "aaaaaaaaaaaaaaaaaaaa"]),
-                "lpush" => request(&["LPUSH", "list", "aaaaaaaaaaaaaaaaaaaa"]),
-                "sadd" => request(&["SADD", "set", &element]),
-                _ => request(&["ZADD", "zset", &score, &element]),
-            }
-        };
-        let requests: Vec<_> = (first..first + PIPELINE).map(request).collect();
+    let value = "a".repeat(20);
+    let element = |number: u64| format!("elem:{:012}", number * 7919 % 100_000);
+    let small = |number: u64| format!("small:{}", number % SMALL);
+    let field = |number: u64| format!("field:{}", number / SMALL % FIELDS);
+    let mut run = |requests: &[(Vec<u8>, ArgSpans)]| {
         out.clear();
-        let ran = direct.with_ctx(store, worker, &mut out, |ctx| {
-            execute_run(ctx, requests.len(), |i| requests[i].1.args(&requests[i].0))
+        direct.with_ctx(store, worker, &mut out, |ctx| {
+            let mut at = 0;
+            // Ends: each turn runs at least one.
+            while at < requests.len() {
+                let request = |i: usize| requests[at + i].1.args(&requests[at + i].0);
+                let together = execute_run(ctx, requests.len() - at, request);
+                if together == 0 {
+                    assert!(execute(ctx, request(0)).is_ok(), "there is room");
+                }
+                at += together.max(1);
+            }
         });
-        assert_eq!(ran as u64, PIPELINE, "they run together");
+    };
+    let mut before: Vec<_> = (0..SMALL * FIELDS).map(|n| request(&["HSET", &small(n), &field(n), &value])).collect();
+    if command == "hget" {
+        before.extend((0..MOST).map(|number| request(&["HSET", "hash", &element(number), &value])));
     }
+    before.chunks(PIPELINE).for_each(&mut run);
+    let request = |number: u64| {
+        let (element, score, drawn) = (element(number), number.to_string(), number.wrapping_mul(0x9e37_79b9) >> 7);
+        match command {
+            "hset" => request(&["HSET", "hash", &element, &value]),
+            "hget" => request(&["HGET", "hash", &element]),
+            "hset-small" => request(&["HSET", &small(drawn), &field(drawn), &value]),
+            "hget-small" => request(&["HGET", &small(drawn), &field(drawn)]),
+            "lpush" => request(&["LPUSH", "list", &value]),
+            "sadd" => request(&["SADD", "set", &element]),
+            _ => request(&["ZADD", "zset", &score, &element]),
+        }
+    };
+    let requests: Vec<_> = (0..MOST).map(request).collect();
+    requests[..count as usize].chunks(PIPELINE).for_each(&mut run);
 }
 
 /// A request's words one behind the other, and where each is.
