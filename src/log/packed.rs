@@ -15,6 +15,7 @@
 //! the high seven bits with the top bit set. Lists are in their order, sorted sets in that of score and member.
 
 use super::{ObjectType, RecordError};
+use std::ops::Range;
 
 /// Bytes before the first element.
 const HEADER_BYTES: usize = 12;
@@ -110,17 +111,28 @@ impl<'a> Packed<'a> {
     /// # Errors
     /// [`RecordError`].
     pub fn check(&self) -> Result<(), RecordError> {
-        let mut all = self.iter();
-        let is_number = |element: PackedElement<'_>| {
-            self.kind != ObjectType::SortedSet
-                || element.value.try_into().is_ok_and(|score| !f64::from_le_bytes(score).is_nan())
+        let end = match self.kind {
+            ObjectType::Hash => self.end_of(|at| Span::at(self.elements, Span::at(self.elements, at)?.end)),
+            ObjectType::SortedSet => self.end_of(|at| {
+                let Span { end: start, .. } = Span::at(self.elements, at)?;
+                let score = self.elements.get(start..)?.first_chunk()?;
+                (!f64::from_le_bytes(*score).is_nan()).then_some(Span { start, end: start + score.len() })
+            }),
+            _ => self.end_of(|at| Span::at(self.elements, at)),
         };
-        let counted = all.by_ref().take_while(|element| is_number(*element)).count();
-        if counted == self.len() && all.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(RecordError::Malformed("packed collection"))
-        }
+        if end == Some(self.elements.len()) { Ok(()) } else { Err(RecordError::Malformed("packed collection")) }
+    }
+
+    /// Where the last element ends; `last_part` tells where that of an element is that begins where it is given.
+    #[inline]
+    fn end_of(&self, last_part: impl Fn(usize) -> Option<Span>) -> Option<usize> {
+        (0..self.len).try_fold(0, |at, _| Some(last_part(at)?.end))
+    }
+
+    /// The element of this name, of a hash, set or sorted set.
+    #[inline]
+    pub fn get(&self, name: &[u8]) -> Option<PackedElement<'a>> {
+        find(self.kind, self.elements, name).map(|(_, _, element)| element)
     }
 
     /// How many elements there are; never 0.
@@ -164,6 +176,51 @@ impl<'a> PackedElements<'a> {
     pub fn rest_len(&self) -> usize {
         self.rest.len()
     }
+
+    /// The element of this name, of a hash, set or sorted set; how many are before it, and where its bytes are.
+    pub fn find(self, name: &[u8]) -> Option<(usize, Range<usize>, PackedElement<'a>)> {
+        find(self.kind, self.rest, name)
+    }
+}
+
+/// See [`PackedElements::find`].
+#[inline]
+fn find<'a>(kind: ObjectType, bytes: &'a [u8], name: &[u8]) -> Option<(usize, Range<usize>, PackedElement<'a>)> {
+    let (mut at, mut before) = (0, 0);
+    // Ends: each turn goes on by a byte or more, or leaves.
+    loop {
+        let Span { start, end } = Span::at(bytes, at)?;
+        if end - start == name.len() && bytes.get(start..end)? == name {
+            let (element, rest) = PackedElement::decode(kind, &bytes[at..])?;
+            return Some((before, at..bytes.len() - rest.len(), element));
+        }
+        at = match kind {
+            ObjectType::Hash => Span::at(bytes, end)?.end,
+            ObjectType::SortedSet => end + size_of::<f64>(),
+            _ => end,
+        };
+        before += 1;
+    }
+}
+
+/// Where the bytes of a field, member or value are. They may go beyond the end of what holds them.
+#[derive(Clone, Copy)]
+struct Span {
+    start: usize,
+    end: usize,
+}
+
+impl Span {
+    /// Of the one whose length is told at `at`.
+    #[inline]
+    fn at(bytes: &[u8], at: usize) -> Option<Self> {
+        let first = *bytes.get(at)?;
+        let (start, len) = match first {
+            0..128 => (at + 1, usize::from(first)),
+            _ => (at + 2, usize::from(first & 127) << 8 | usize::from(*bytes.get(at + 1)?)),
+        };
+        Some(Self { start, end: start + len })
+    }
 }
 
 impl<'a> Iterator for PackedElements<'a> {
@@ -179,15 +236,8 @@ impl<'a> Iterator for PackedElements<'a> {
 }
 
 fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&first, rest) = bytes.split_first()?;
-    let (len, rest) = match first {
-        0..128 => (usize::from(first), rest),
-        _ => {
-            let (&low, rest) = rest.split_first()?;
-            (usize::from(first & 127) << 8 | usize::from(low), rest)
-        }
-    };
-    rest.split_at_checked(len)
+    let Span { start, end } = Span::at(bytes, 0)?;
+    Some((bytes.get(start..end)?, bytes.get(end..)?))
 }
 
 fn sized_bytes(len: usize) -> usize {

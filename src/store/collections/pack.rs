@@ -48,6 +48,19 @@ fn score_of(element: PackedElement<'_>) -> f64 {
     element.value.try_into().map_or(0.0, f64::from_le_bytes)
 }
 
+/// Puts `by` in the place of the bytes there.
+fn replace_bytes(bytes: &mut Vec<u8>, place: Range<usize>, by: &[u8]) {
+    let (former, behind) = (bytes.len(), place.start + by.len());
+    if by.len() > place.len() {
+        bytes.resize(former + by.len() - place.len(), 0);
+    }
+    if by.len() != place.len() {
+        bytes.copy_within(place.end..former, behind);
+        bytes.truncate(former - place.len() + by.len());
+    }
+    bytes[place.start..behind].copy_from_slice(by);
+}
+
 impl Pack {
     /// Begins with these, or with nothing.
     pub(super) fn begin(&mut self, base: Option<&Packed<'_>>) {
@@ -67,7 +80,7 @@ impl Pack {
     }
 
     /// The elements in their order.
-    pub(super) fn iter(&self, kind: ObjectType) -> impl Iterator<Item = PackedElement<'_>> {
+    pub(super) fn iter(&self, kind: ObjectType) -> PackedElements<'_> {
         PackedElements::over(kind, &self.elements)
     }
 
@@ -85,7 +98,8 @@ impl Pack {
 
     /// The element of this name, of a hash, set or sorted set.
     pub(super) fn find(&self, kind: ObjectType, name: &[u8]) -> Option<(Place, PackedElement<'_>)> {
-        self.places(kind).find(|(_, element)| element.name == name)
+        let (at, bytes, element) = self.iter(kind).find(name)?;
+        Some((Place { at, bytes }, element))
     }
 
     /// Where the element at this position is, or the end.
@@ -157,7 +171,7 @@ impl Pack {
             element.encode(kind, &mut self.encoded);
             self.extent.note_packed(kind, element, len);
         }
-        self.elements.splice(place.bytes, self.encoded.iter().copied());
+        replace_bytes(&mut self.elements, place.bytes, &self.encoded);
         self.len = len;
         true
     }
