@@ -5,8 +5,11 @@ use crate::load::{self, Load, Outcome};
 use crate::process::Usage;
 use fencepost_harness::{Frame, Program, Server, Storage};
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::str::FromStr;
 
 /// A way to run a server.
@@ -20,7 +23,10 @@ pub enum Kind {
     RedisAlways,
     /// Fencepost over a pool in `/dev/shm`: every cost of durability but the medium's own.
     Fencepost,
-    /// The same with a record for each element of a collection, however small it is.
+    /// The same over a pool of which every page has been written to before, as in one that has been in use or on a medium of its own. Pages of a fresh
+    /// file in `/dev/shm` are cleared by the kernel, and on a virtual machine first found by the host, when they are touched.
+    FencepostUsed,
+    /// The same as the first with a record for each element of a collection, however small it is.
     FencepostRecords,
     /// Fencepost over anonymous memory, without flushes and fences.
     FencepostDram,
@@ -30,11 +36,12 @@ pub enum Kind {
     FencepostAlways,
 }
 
-const NAMES: [(Kind, &str); 8] = [
+const NAMES: [(Kind, &str); 9] = [
     (Kind::Redis, "redis"),
     (Kind::RedisEverysec, "redis-everysec"),
     (Kind::RedisAlways, "redis-always"),
     (Kind::Fencepost, "fencepost"),
+    (Kind::FencepostUsed, "fencepost-used"),
     (Kind::FencepostRecords, "fencepost-records"),
     (Kind::FencepostDram, "fencepost-dram"),
     (Kind::FencepostEverysec, "fencepost-everysec"),
@@ -76,6 +83,20 @@ impl FromStr for Kind {
     }
 }
 
+/// Writes to each page of a file what is there.
+fn write_all_pages(path: &Path) -> io::Result<()> {
+    const STEP_BYTES: usize = 1 << 20;
+    let file = File::options().read(true).write(true).open(path)?;
+    let len = file.metadata()?.len();
+    let mut bytes = vec![0; STEP_BYTES];
+    for at in (0..len).step_by(STEP_BYTES) {
+        let step = &mut bytes[..STEP_BYTES.min((len - at) as usize)];
+        file.read_exact_at(step, at)?;
+        file.write_all_at(step, at)?;
+    }
+    Ok(())
+}
+
 /// A running server.
 pub struct Contestant {
     kind: Kind,
@@ -91,7 +112,7 @@ impl Contestant {
             Kind::FencepostEverysec | Kind::FencepostAlways => {
                 (Program::Fencepost(options.fencepost()), Storage::Disk(options.disk.clone()))
             }
-            Kind::Fencepost | Kind::FencepostRecords | Kind::FencepostDram => {
+            Kind::Fencepost | Kind::FencepostUsed | Kind::FencepostRecords | Kind::FencepostDram => {
                 (Program::Fencepost(options.fencepost()), Storage::Memory)
             }
         };
@@ -105,7 +126,9 @@ impl Contestant {
             Kind::Redis => vec![],
             Kind::RedisEverysec => redis_aof("everysec"),
             Kind::RedisAlways => redis_aof("always"),
-            Kind::Fencepost | Kind::FencepostRecords => vec!["--workers", "1", "--pool-size", &pool_size],
+            Kind::Fencepost | Kind::FencepostUsed | Kind::FencepostRecords => {
+                vec!["--workers", "1", "--pool-size", &pool_size]
+            }
             Kind::FencepostDram => vec!["--workers", "1", "--pool-size", &pool_size, "--medium", "dram"],
             Kind::FencepostEverysec => vec!["--workers", "1", "--pool-size", &pool_size, "--fsync", "everysec"],
             Kind::FencepostAlways => vec!["--workers", "1", "--pool-size", &pool_size, "--fsync", "always"],
@@ -113,6 +136,11 @@ impl Contestant {
         let mut server =
             Server::new(program, &storage, &arguments).under(&["taskset", "-c", &options.server_core.to_string()]);
         server.run();
+        if kind == Kind::FencepostUsed {
+            server.terminate();
+            write_all_pages(&server.pool_path()).expect("the pool can be written to");
+            server.run();
+        }
         if kind == Kind::FencepostRecords {
             server.client().must(&["CONFIG", "SET", "packed-collection-max-bytes", "0"]);
         }
