@@ -16,7 +16,7 @@ impl<'a> Ctx<'a> {
     /// # Errors
     /// `WRONGTYPE` when the key holds another type.
     pub fn view(&self, name: &[u8], kind: ObjectType) -> Result<Option<View<'a>>, CommandError> {
-        let uses = !self.worker.no_touch;
+        let uses = usize::from(!self.worker.no_touch);
         let view = self.store.collection(self.key(name), Some(kind), uses, self.now_ms, self.guard);
         self.lookups().saw(self.key(name), !matches!(view, Ok(None)));
         Ok(view?)

@@ -4,7 +4,12 @@ use super::read::RUN;
 use super::txn::{HeldStripes, Txn};
 use super::{Db, Key, Store, StoreError, Worker};
 use crate::base::LogAddr;
+use crate::log::{Kind, Record, try_record_at};
+use crate::persist::CACHE_LINE_BYTES;
 use crossbeam_epoch::Guard;
+
+/// Lines of a record that are asked for before anything is known of it.
+const FIRST_LINES: u32 = 2;
 
 impl Store {
     /// Sets each key to its value, without expiry. All of them are durable before any is visible, with one fence; readers may see one
@@ -59,15 +64,24 @@ impl Store {
         self.begin(worker, held, now_ms, guard)
     }
 
-    /// Asks for the cache lines that publishing these keys will touch (buckets, and the records that are there now), so that the misses
-    /// overlap instead of following one another.
-    fn warm(&self, db: Db, hashes: &[u64], guard: &Guard) {
+    /// Asks for the cache lines that finding and replacing these keys will touch (buckets, and the records that are there now), so that the misses
+    /// overlap instead of following one another. At most [`RUN`] at a time.
+    pub fn warm(&self, db: Db, hashes: &[u64], guard: &Guard) {
         let table = self.table.load(guard);
         let Some(index) = table.get(db).index() else { return };
+        let region = self.pool.region();
         // Header and key may straddle a line.
-        let prefetch = |addr: LogAddr| self.pool.region().prefetch(addr.offset(), 2);
+        let prefetch = |addr: LogAddr| region.prefetch(addr.offset(), FIRST_LINES);
         let mut none = [None; RUN];
-        // No candidate is taken for a match: the point is what was asked for on the way.
-        index.get_batch(hashes, guard, prefetch, |_, _| false, &mut none[..hashes.len()]);
+        // No candidate is taken for a match: the point is what was asked for on the way. What is packed will be gone through, whole.
+        let longer = |_, addr: LogAddr| {
+            if let Ok(Record { kind: Kind::Packed, key, value, .. }) = try_record_at(&self.pool, addr) {
+                let lines = (key.len() + value.len()) as u64 / CACHE_LINE_BYTES;
+                let behind = addr.offset() + u64::from(FIRST_LINES) * CACHE_LINE_BYTES;
+                region.prefetch(behind, (lines as u32).saturating_sub(1));
+            }
+            false
+        };
+        index.get_batch(hashes, guard, prefetch, longer, &mut none[..hashes.len()]);
     }
 }

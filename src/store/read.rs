@@ -2,7 +2,7 @@
 
 use super::access::access_hash;
 use super::keyspaces::{DbTable, Keyspace};
-use super::stripes::in_transaction;
+use super::stripes::{Due, in_transaction};
 use super::{Db, Entry, Key, Store, StoreError, View};
 use crate::base::LogAddr;
 use crate::base::mutant::{self, Mutant};
@@ -102,19 +102,23 @@ impl Store {
         Ok(view)
     }
 
-    /// As [`Store::view`], of one type.
-    pub(super) fn view_of<'g>(
+    /// As [`Store::view`], of one type or any.
+    #[inline]
+    pub(super) fn view_as<'g>(
         &'g self,
         entry: Entry<'g>,
-        kind: ObjectType,
+        kind: Option<ObjectType>,
         now_ms: u64,
     ) -> Result<View<'g>, StoreError> {
         entry.check()?;
-        if entry.kind() == kind { self.view(entry, now_ms) } else { Err(StoreError::WrongType) }
+        if kind.is_some_and(|kind| entry.kind() != kind) {
+            return Err(StoreError::WrongType);
+        }
+        self.view(entry, now_ms)
     }
 
-    /// The collection at `key`, of one type or any; `None` when the key is absent. Counts as a use where `uses` says so. Takes the key's stripe for a
-    /// moment.
+    /// The collection at `key`, of one type or any; `None` when the key is absent. Counts as so many uses of the key. Takes the key's stripe only when
+    /// somebody writes to it meanwhile, or fields are due.
     ///
     /// # Errors
     /// [`StoreError::WrongType`], [`StoreError::DamagedRecord`].
@@ -122,25 +126,87 @@ impl Store {
         &'g self,
         key: Key<'_>,
         kind: Option<ObjectType>,
-        uses: bool,
+        uses: usize,
+        now_ms: u64,
+        guard: &'g Guard,
+    ) -> Result<Option<View<'g>>, StoreError> {
+        self.collection_hashed(key, self.hash(key.name), kind, uses, now_ms, guard)
+    }
+
+    /// As [`Store::collection`], of a key whose hash is known.
+    ///
+    /// # Errors
+    /// As [`Store::collection`].
+    #[inline]
+    pub fn collection_hashed<'g>(
+        &'g self,
+        key: Key<'_>,
+        hash: u64,
+        kind: Option<ObjectType>,
+        uses: usize,
+        now_ms: u64,
+        guard: &'g Guard,
+    ) -> Result<Option<View<'g>>, StoreError> {
+        let found = match self.collection_undisturbed(key, hash, kind, now_ms, guard) {
+            Some(found) => found?,
+            None => self.collection_held(key, kind, now_ms, guard)?,
+        };
+        if uses > 0 && self.access.is_on() && found.is_some() {
+            (0..uses).for_each(|_| self.note_use(key.db, hash, now_ms, guard));
+        }
+        Ok(found)
+    }
+
+    /// Without the stripe: `None` if somebody writes to a key of it meanwhile, as then the collection may be another key's by the time that its lock is
+    /// had, and what it holds of a time when it was; or if something in it has expired.
+    #[inline]
+    fn collection_undisturbed<'g>(
+        &'g self,
+        key: Key<'_>,
+        hash: u64,
+        kind: Option<ObjectType>,
+        now_ms: u64,
+        guard: &'g Guard,
+    ) -> Option<Result<Option<View<'g>>, StoreError>> {
+        let (stripe, table) = (self.stripes.of(hash), self.table.load(guard));
+        let before = stripe.sequence();
+        if before % 2 == 1 {
+            return None;
+        }
+        let Some(entry) = self.look(key, hash, now_ms, guard) else { return Some(Ok(None)) };
+        // Nothing changes in a record.
+        let is_settled = entry.collection.is_none();
+        let time_ms = self.expiry_time(now_ms);
+        if !is_settled && stripe.next_deadline_ms(Due::Field) <= time_ms {
+            return None;
+        }
+        let view = self.view_as(entry, kind, time_ms);
+        // The lock of the collection has been acquired: if its elements had been changed for another key, or with those of another one, or for another
+        // database, then the counter had been stepped, or the table replaced, before.
+        let is_undisturbed = stripe.sequence() == before && ptr::eq(table, self.table.load(guard))
+            || mutant::active(Mutant::CollectionOutsideStripe);
+        (is_settled || is_undisturbed).then_some(view.map(Some))
+    }
+
+    /// As [`Store::collection`], with the stripe held until the collection's lock is had: whoever writes to the key and has not seen what the caller did
+    /// before is waited for. Does not count as a use.
+    ///
+    /// # Errors
+    /// As [`Store::collection`].
+    pub fn collection_held<'g>(
+        &'g self,
+        key: Key<'_>,
+        kind: Option<ObjectType>,
         now_ms: u64,
         guard: &'g Guard,
     ) -> Result<Option<View<'g>>, StoreError> {
         let hash = self.hash(key.name);
         let stripe = self.stripes.of(hash);
         let mut held = stripe.lock();
-        let table = self.table.load(guard);
         let time_ms = self.expiry_time(now_ms);
-        let Some(entry) = self.entry_held(table, key, hash, time_ms, guard) else { return Ok(None) };
+        let Some(entry) = self.entry_held(self.table.load(guard), key, hash, time_ms, guard) else { return Ok(None) };
         self.expire_fields_met(stripe, &mut held, time_ms, guard);
-        if uses && self.access.is_on() {
-            self.note_use(key.db, hash, now_ms, guard);
-        }
-        if mutant::active(Mutant::CollectionOutsideStripe) {
-            drop(held);
-        }
-        let view = kind.map_or_else(|| self.view(entry, time_ms), |kind| self.view_of(entry, kind, time_ms));
-        view.map(Some)
+        self.view_as(entry, kind, time_ms).map(Some)
     }
 
     /// What `look` finds while databases are what its argument says. SWAPDB in between could have made another database of a keyspace, and writes to

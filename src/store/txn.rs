@@ -69,6 +69,11 @@ pub(super) struct HeldStripes<'a> {
 }
 
 impl<'a> HeldStripes<'a> {
+    /// Which ones, in ascending order.
+    fn numbers(&self) -> Vec<u32> {
+        std::iter::once(self.first.0).chain(self.rest.iter().map(|(number, _)| *number)).collect()
+    }
+
     fn get(&mut self, number: u32) -> &mut Held<'a> {
         if self.first.0 == number {
             return &mut self.first.1;
@@ -395,10 +400,12 @@ impl<'a> Txn<'a> {
         // Half-published is a state that nobody may see: a panic here would leave it behind unlocked stripes.
         let stop = AbortOnUnwind;
         let store = self.store;
-        if staged.is_empty() {
+        let elements_alone = self.worker.collections.iter().filter(|change| change.is_of_key_without_record()).count();
+        let is_one_key = staged.len() + elements_alone <= 1 || mutant::active(Mutant::PublishWithoutMark);
+        if staged.is_empty() && is_one_key {
             // Elements alone: nobody looks at them without the collection.
             self.publish_objects(at);
-        } else if staged.len() == 1 || self.independent || mutant::active(Mutant::PublishWithoutMark) {
+        } else if is_one_key || self.independent {
             for one in &staged {
                 store.stripes.at(one.stripe).publishing_one(|| {
                     self.publish_objects(at);
@@ -406,9 +413,8 @@ impl<'a> Txn<'a> {
                 });
             }
         } else {
-            let mut numbers: Vec<u32> = staged.iter().map(|one| one.stripe).collect();
-            numbers.sort_unstable();
-            numbers.dedup();
+            // Who reads two of the keys one after the other must not find one changed and then the other one not.
+            let numbers = self.held.numbers();
             store.stripes.publishing_many(numbers.iter().copied(), || {
                 self.publish_objects(at);
                 for one in &staged {

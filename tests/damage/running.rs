@@ -132,7 +132,7 @@ fn a_packed_collection_with_any_bit_flipped_is_read_without_a_panic() {
         let place = at + bit / 8;
         let whole = region.read(place, 1).expect("readable")[0];
         region.copy(place, &[whole ^ 1 << (bit % 8)]);
-        match store.collection(key, None, false, NOW_MS, &guard) {
+        match store.collection(key, None, 0, NOW_MS, &guard) {
             Ok(Some(view)) => {
                 assert_eq!(view.iter().count(), view.len(), "bit {bit}");
                 let _ = (view.get(b"longer"), view.nth(1), view.rank_of_score(0.0, false));
@@ -147,7 +147,7 @@ fn a_packed_collection_with_any_bit_flipped_is_read_without_a_panic() {
         region.copy(place, &[whole]);
     }
     assert!(errors > 100, "{errors}");
-    let view = store.collection(key, None, false, NOW_MS, &guard).expect("whole").expect("there");
+    let view = store.collection(key, None, 0, NOW_MS, &guard).expect("whole").expect("there");
     assert_eq!(view.iter().count(), 3);
     store.close_worker(&mut worker);
 }

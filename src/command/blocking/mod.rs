@@ -481,7 +481,7 @@ impl Ctx<'_> {
         while let Some(waiter) = queues.get(key).and_then(|queue| queue.get(at)).cloned() {
             // With its stripe held for a moment, so that no change is missed of which nobody is told.
             let name = Key { db: key.0, name: &key.1 };
-            let kind = match self.store.collection(name, None, false, self.now_ms, self.guard) {
+            let kind = match self.store.collection_held(name, None, self.now_ms, self.guard) {
                 Ok(None) => return,
                 Ok(Some(view)) => Some(view.kind()),
                 Err(_) => None,

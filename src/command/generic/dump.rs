@@ -18,7 +18,7 @@ pub(super) fn dump(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError
     loop {
         match ctx.lookup(name) {
             Some(entry) if entry.is_collection() => {
-                match ctx.store.collection(ctx.key(name), None, false, ctx.now_ms, ctx.guard) {
+                match ctx.store.collection(ctx.key(name), None, 0, ctx.now_ms, ctx.guard) {
                     Ok(Some(view)) => ctx.reply.bulk(&rdb::dump_collection(&view)),
                     Ok(None) => ctx.reply.null(),
                     Err(StoreError::WrongType) => continue,

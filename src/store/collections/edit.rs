@@ -6,12 +6,12 @@
 //! An edit belongs to a transaction. It shows the collection as it will be, stages records, and is visible to nobody before the transaction commits.
 //! Dropping it without [`Edit::finish`] takes back what it staged.
 
-use super::view::Records;
+use super::view::{Purpose, Records};
 use super::{Collection, Element, End, Extent, ListEdit, Pack, SharedCollection, Tools, View, share, with_element_key};
 use crate::log::{BatchMark, Cut, Kind, NewRecord, Object, ObjectType, Record, Writer};
 use crate::pool::Urgency;
 use crate::store::txn::Txn;
-use crate::store::{Db, Key, RUN, StoreError};
+use crate::store::{Db, Key, StoreError};
 use hashbrown::HashTable;
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -41,6 +41,13 @@ pub struct CollectionChange {
     live_bytes: usize,
     /// Whether what stays is to count as all that there has been.
     forgets: bool,
+}
+
+impl CollectionChange {
+    /// Whether elements alone change, and nothing in the batch speaks of the key.
+    pub(in crate::store) fn is_of_key_without_record(&self) -> bool {
+        self.name.is_some()
+    }
 }
 
 /// Bytes of elements of a new collection after which they are written to the log in a batch of their own, before the one that makes them a value.
@@ -87,7 +94,7 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// [`StoreError::WrongType`], [`StoreError::DamagedRecord`].
     pub fn view(&self, key: Key<'_>, kind: ObjectType) -> Result<Option<View<'a>>, StoreError> {
-        self.get(key).map(|entry| self.store.view_of(entry, kind, self.now_ms())).transpose()
+        self.get(key).map(|entry| self.store.view_as(entry, Some(kind), self.now_ms())).transpose()
     }
 
     /// Begins to change the collection at `key`, which is made when the key is absent. It keeps its expiry.
@@ -298,17 +305,9 @@ impl<'t, 'a> Edit<'t, 'a> {
 
     /// Elements of these names are asked for next: has their memory fetched, all at once.
     pub fn warm<'n>(&self, names: impl Iterator<Item = &'n [u8]>) {
-        let (Some(view), tools) = (self.base.as_ref().and_then(View::records), self.txn.tools()) else { return };
-        let (mut hashes, mut count) = ([0; RUN], 0);
-        for name in names {
-            hashes[count] = with_element_key(self.id, name, |key| tools.hasher.hash(key));
-            count += 1;
-            if count == RUN {
-                view.collection().warm(tools, &hashes);
-                count = 0;
-            }
+        if let Some(records) = self.base.as_ref().and_then(View::records) {
+            records.warm(names, Purpose::Change);
         }
-        view.collection().warm(tools, &hashes[..count]);
     }
 
     /// The element of this name as it will be.

@@ -36,6 +36,7 @@ use deadlines::Deadlines;
 use members::Members;
 use sequence::Sequence;
 use siphasher::sip::SipHasher13;
+use view::Purpose;
 
 /// What changing a collection needs of the store.
 #[derive(Clone, Copy)]
@@ -233,14 +234,16 @@ impl Collection {
         }
     }
 
-    /// Asks for the cache lines that finding and replacing the elements of these hashes will touch, so that the misses overlap instead of following one
-    /// another. Takes no candidate for a match. At most [`RUN`] at a time.
-    fn warm(&self, tools: Tools<'_>, hashes: &[u64]) {
+    /// Asks for the cache lines that finding, and perhaps replacing, the elements of these hashes will touch, so that the misses overlap instead of
+    /// following one another. Takes no candidate for a match. At most [`RUN`] at a time.
+    fn warm(&self, tools: Tools<'_>, hashes: &[u64], purpose: Purpose) {
         let (Shape::Plain(members) | Shape::Sorted { members, .. }) = &self.shape else { return };
         members.candidates(hashes, |addr, hash| {
             // Header and key may straddle a line.
             tools.books.pool.region().prefetch(addr.offset(), 2);
-            tools.books.stale.warm(hash);
+            if purpose == Purpose::Change {
+                tools.books.stale.warm(hash);
+            }
         });
     }
 

@@ -6,7 +6,7 @@ use super::{
 use crate::base::LogAddr;
 use crate::base::sync::RwLockReadGuard;
 use crate::log::{Cut, ObjectType, Packed, PackedElement, Record};
-use crate::store::Entry;
+use crate::store::{Entry, RUN};
 use std::cell::OnceCell;
 use std::ops::Range;
 
@@ -65,6 +65,15 @@ pub struct View<'g> {
     form: Form<'g>,
 }
 
+/// What elements are about to be looked up for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be read.
+    Look,
+    /// To be changed.
+    Change,
+}
+
 /// How a collection lies in the pool.
 enum Form<'g> {
     /// Whole in its key's record. Finding something is going through at most [`PACKED_MOST`](crate::log::PACKED_MOST) elements.
@@ -113,6 +122,20 @@ impl<'g> Records<'g> {
     fn live(&self, addr: LogAddr) -> Option<Element<'g>> {
         let element = self.element(addr);
         (self.hidden == 0 || element.is_live(self.now_ms)).then_some(element)
+    }
+
+    /// Elements of these names are asked for next: has their memory fetched, all at once.
+    pub(super) fn warm<'n>(&self, names: impl Iterator<Item = &'n [u8]>, purpose: Purpose) {
+        let (mut hashes, mut count) = ([0; RUN], 0);
+        for name in names {
+            hashes[count] = with_element_key(self.id, name, |key| self.tools.hasher.hash(key));
+            count += 1;
+            if count == RUN {
+                self.data.warm(self.tools, &hashes, purpose);
+                count = 0;
+            }
+        }
+        self.data.warm(self.tools, &hashes[..count], purpose);
     }
 
     fn get(&self, name: &[u8]) -> Option<Element<'g>> {
@@ -273,10 +296,17 @@ impl<'g> View<'g> {
         self.records().map_or(0, |records| records.data.dram_bytes())
     }
 
+    /// Elements of these names are looked up next: has their memory fetched, all at once.
+    pub fn warm<'n>(&self, names: impl Iterator<Item = &'n [u8]>) {
+        if let Some(records) = self.records() {
+            records.warm(names, Purpose::Look);
+        }
+    }
+
     /// The element of this name, of a hash, set or sorted set. O(1).
     pub fn get(&self, name: &[u8]) -> Option<Element<'g>> {
         match &self.form {
-            Form::Packed(packed) => packed.iter().find(|element| element.name == name).map(Element::packed),
+            Form::Packed(packed) => packed.get(name).map(Element::packed),
             Form::Records(records) => records.get(name),
         }
     }

@@ -37,7 +37,7 @@ fn scores(map: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<(Vec<u8>, f64)> {
 /// What the store has under `name`.
 fn found(store: &Store, name: &[u8]) -> Option<Model> {
     let guard = pin();
-    let view = store.collection(key(name), None, true, store.clock().now_ms(), &guard).expect("a collection")?;
+    let view = store.collection(key(name), None, 1, store.clock().now_ms(), &guard).expect("a collection")?;
     assert_eq!(view.iter().count(), view.len());
     Some(match view.kind() {
         ObjectType::List => Model::List(view.iter().map(|element| element.value().to_vec()).collect()),
@@ -270,7 +270,7 @@ fn collections_are_as_plain_models_through_restarts_and_cleaning() {
 /// Of the collection under `name`: whether it is packed, and of the elements that it has had the most, the longest, and whether all were integers.
 fn form(store: &Store, name: &[u8]) -> (bool, (usize, usize, bool)) {
     let guard = pin();
-    let view = store.collection(key(name), None, false, NOW, &guard).expect("a collection").expect("there");
+    let view = store.collection(key(name), None, 0, NOW, &guard).expect("a collection").expect("there");
     let Extent { most, longest, only_integers, .. } = view.extent();
     (view.is_packed(), (most, longest, only_integers))
 }
@@ -333,7 +333,7 @@ fn a_collection_is_packed_until_it_outgrows_its_record() {
             assert!(!form(store, name).0);
         }
         let guard = pin();
-        let hash = store.collection(key(b"h"), None, false, NOW, &guard).expect("a collection").expect("there");
+        let hash = store.collection(key(b"h"), None, 0, NOW, &guard).expect("a collection").expect("there");
         assert_eq!(hash.entry().expire_at(), Some(expires));
         drop(hash);
         assert_eq!(store.check_books(), Ok(()));

@@ -21,7 +21,7 @@ fn hset(store: &Store, worker: &mut Worker, name: &[u8], fields: &[Field<'_>]) {
 fn hgetall(store: &Store, name: &[u8]) -> Vec<(String, String, Option<u64>)> {
     let guard = pin();
     let now_ms = store.clock().now_ms();
-    let view = store.collection(key(name), Some(ObjectType::Hash), false, now_ms, &guard).expect("a hash");
+    let view = store.collection(key(name), Some(ObjectType::Hash), 0, now_ms, &guard).expect("a hash");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let field = |field: Element<'_>| (text(field.name()), text(field.value()), field.expire_at());
     let mut all: Vec<_> = view.iter().flat_map(|view| view.iter().map(field)).collect();
@@ -184,7 +184,7 @@ fn many_fields_go_in_pieces() {
     store.clock().advance(102);
     let guard = pin();
     let len = || {
-        let view = store.collection(key(b"h"), None, false, store.clock().now_ms(), &guard).expect("a hash");
+        let view = store.collection(key(b"h"), None, 0, store.clock().now_ms(), &guard).expect("a hash");
         view.map_or(0, |view| view.len())
     };
     assert_eq!(len(), 1200 + 1);
@@ -255,7 +255,7 @@ fn fields_expire_under_writers_readers_and_the_cleaner() {
                 for name in names {
                     let guard = pin();
                     let now_ms = store.clock().now_ms();
-                    let view = store.collection(key(name), None, false, now_ms, &guard).expect("a hash");
+                    let view = store.collection(key(name), None, 0, now_ms, &guard).expect("a hash");
                     let Some(view) = view else { continue };
                     assert!(!view.is_empty());
                     assert_eq!(view.iter().count(), view.len());

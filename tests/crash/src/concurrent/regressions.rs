@@ -103,3 +103,50 @@ fn a_collection_is_dropped_beside_the_cleaner() {
     let workers = [one_by_one(&["DEL a"]), vec![Step::Clean; 3]];
     holds_with(Theme::CleanedElements, 300, &["RPUSH a 1 2", "RPUSH b 1", "DEL b"], &workers);
 }
+
+/// Readers of collections take no stripe: they have to see that elements of another collection are still to be published.
+#[test]
+fn elements_of_several_collections_change_at_one_moment() {
+    let readers = [one_by_one(&["SMEMBERS a", "SMEMBERS b"]), one_by_one(&["SCARD b", "SISMEMBER a f"])];
+    for reader in readers {
+        let workers = [one_by_one(&["SMOVE a b f"]), reader.clone(), reader];
+        holds_with(Theme::Elements, 600, &["SADD a f g", "SADD b h"], &workers);
+    }
+    let lists = [one_by_one(&["LMOVE a b LEFT RIGHT"]), one_by_one(&["LLEN a", "LRANGE b 0 -1", "LLEN a"])];
+    holds_with(Theme::Elements, 600, &["RPUSH a 1 2", "RPUSH b 3"], &lists);
+    // One key's element and another one's making.
+    let made = [one_by_one(&["SMOVE a b f"]), one_by_one(&["SMEMBERS b", "SMEMBERS a", "SMEMBERS b"])];
+    holds_with(Theme::Elements, 600, &["SADD a f g"], &made);
+}
+
+/// A later command of a pipeline is not seen without an earlier one of another key.
+#[test]
+fn changes_that_run_together_are_seen_in_their_order() {
+    let writer = together(&["HSET a f 1", "HSET b f 1", "HSET a g 1"]);
+    let before = ["HSET a x 0", "HSET b x 0"];
+    let reader = one_by_one(&["HMGET a f g", "HGET b f"]);
+    holds_with(Theme::Elements, 600, &before, &[writer.clone(), reader.clone(), reader]);
+    holds_with(Theme::Elements, 600, &before, &[writer, together(&["HLEN b", "HLEN a", "HLEN b"])]);
+}
+
+/// Looks that run together share what they see of a key only where nothing is between them.
+#[test]
+fn looks_that_run_together_go_forward() {
+    let reader = together(&["HGET a f", "HGET b f", "HGET a g", "HLEN b"]);
+    let writers = [one_by_one(&["HSET a g 1", "HSET b f 1"]), one_by_one(&["HSET b h 1"])];
+    for before in [&["HSET a f 0", "HSET b x 0"][..], &["HSET b x 0"], &[]] {
+        holds_with(Theme::Elements, 600, before, &[std::slice::from_ref(&reader), &writers[..]].concat());
+    }
+}
+
+/// A reader had found a collection, and was given its lock when the collection was another key's.
+#[test]
+fn a_collection_is_not_read_for_another_key() {
+    let renamed = [one_by_one(&["RENAME a b", "HSET b f 2"]), one_by_one(&["HGET a f", "HGET a f"])];
+    holds_with(Theme::Elements, 600, &["HSET a f 1"], &renamed);
+    let write = vec![Step::Requests(1, vec![words("HSET a f later")])];
+    let swapped = [one_by_one(&["HGET a f"]), [one_by_one(&["SWAPDB 0 1"]), write].concat()];
+    holds_with(Theme::Elements, 600, &["HSET a f 1"], &swapped);
+    let flushed = [one_by_one(&["FLUSHDB"]), vec![Step::Reap, Step::Reap], one_by_one(&["HGETALL a", "HGETALL b"])];
+    holds_with(Theme::Elements, 600, &["HSET a f 1 g 2", "HSET b f 1"], &flushed);
+}

@@ -119,7 +119,8 @@ impl Workload {
         };
         let numbers = rng.one_in(3);
         let kind = Kind::of(seed);
-        let mut draw = Draw { rng, theme, kind, keys: &keys[..used as usize], numbers, values: 0 };
+        let moves = theme == Theme::Elements && rng.one_in(3);
+        let mut draw = Draw { rng, theme, kind, moves, keys: &keys[..used as usize], numbers, values: 0 };
         let before = draw.before();
         let workers = if theme == Theme::Snapshots { 4 } else { 2 + draw.rng.below(3) };
         let mut workers: Vec<Vec<Step>> = (0..workers).map(|number| draw.worker(number)).collect();
@@ -135,7 +136,8 @@ impl Workload {
     pub fn draw_after(seed: u64, position: usize, theme: Theme, keys: &[String]) -> Vec<(usize, Command)> {
         let rng = Seed(seed ^ position as u64).rng(0x0aff_7e12);
         let theme = if theme.is_of_collections() { theme } else { Theme::ManyKeys };
-        let mut draw = Draw { rng, theme, kind: Kind::of(seed), keys, numbers: false, values: 1_000 };
+        let kind = Kind::of(seed);
+        let mut draw = Draw { rng, theme, kind, moves: false, keys, numbers: false, values: 1_000 };
         (0..4).map(|_| (draw.db(), draw.command())).collect()
     }
 }
@@ -146,6 +148,8 @@ struct Draw<'a> {
     theme: Theme,
     /// What keys hold, where that is collections.
     kind: Kind,
+    /// Whether one worker changes several collections at a time, and the others look at one after the other.
+    moves: bool,
     keys: &'a [String],
     /// Whether values are numbers, so that INCR works.
     numbers: bool,
@@ -193,7 +197,7 @@ impl Draw<'_> {
     fn before(&mut self) -> Vec<(usize, Command)> {
         let mut before = Vec::new();
         if self.theme.is_of_collections() {
-            let count = if self.theme.cleans() { 6 } else { self.rng.below(5) };
+            let count = if self.theme.cleans() || self.moves { 6 } else { self.rng.below(5) };
             return (0..count)
                 .map(|_| (0, if self.theme == Theme::Fields { self.fields() } else { self.element_write() }))
                 .collect();
@@ -217,6 +221,9 @@ impl Draw<'_> {
     fn worker(&mut self, number: u64) -> Vec<Step> {
         if self.theme == Theme::Snapshots {
             return self.snapshots(number);
+        }
+        if self.moves {
+            return self.moving(number);
         }
         if self.theme == Theme::Transactions && number != 1 {
             return self.passing_values(number);

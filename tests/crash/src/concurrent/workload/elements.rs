@@ -29,8 +29,30 @@ impl Draw<'_> {
         match self.rng.below(6) {
             0 | 1 => Step::Transaction(0, (0..count).map(|_| self.elements()).collect()),
             2 => Step::Requests(0, (0..count).map(|_| self.element_write()).collect()),
+            3 if self.rng.one_in(2) => Step::Requests(0, (0..=count).map(|_| self.element_read()).collect()),
             _ => Step::Requests(0, vec![self.elements()]),
         }
+    }
+
+    /// One worker who changes several collections at a time, others who look at one after the other.
+    pub(super) fn moving(&mut self, number: u64) -> Vec<Step> {
+        let step = |draw: &mut Self| {
+            if number > 0 {
+                let count = if draw.rng.one_in(3) { 3 } else { 1 };
+                return Step::Requests(0, (0..count).map(|_| draw.element_read()).collect());
+            }
+            let ((a, b), (f, _)) = (draw.two_keys(), draw.names());
+            Step::Requests(
+                0,
+                match draw.kind {
+                    _ if draw.rng.one_in(6) => vec![words(format!("RENAME {a} {b}"))],
+                    Kind::List => vec![words(format!("LMOVE {a} {b} LEFT RIGHT"))],
+                    Kind::Set => vec![words(format!("SMOVE {a} {b} {f}"))],
+                    Kind::Hash | Kind::SortedSet => (0..3).map(|_| draw.element_write()).collect(),
+                },
+            )
+        };
+        (0..if number > 0 { 5 } else { 3 }).map(|_| step(self)).collect()
     }
 
     /// Two different names.
@@ -54,6 +76,24 @@ impl Draw<'_> {
             Kind::List => format!("{} {key} {v}", self.rng.pick(&["LPUSH", "RPUSH"])),
             Kind::Set => format!("SADD {key} {f} {g}"),
             Kind::SortedSet => format!("ZADD {key} {score} {f}"),
+        })
+    }
+
+    /// A command that reads a collection.
+    fn element_read(&mut self) -> Command {
+        let (key, (f, g)) = (self.key(), self.names());
+        words(match (self.kind, self.rng.below(3)) {
+            (Kind::Hash, 0) => format!("HGET {key} {f}"),
+            (Kind::Hash, 1) => format!("HLEN {key}"),
+            (Kind::Hash, _) => format!("HMGET {key} {f} {g}"),
+            (Kind::List, 0) => format!("LLEN {key}"),
+            (Kind::List, _) => format!("LRANGE {key} 0 -1"),
+            (Kind::Set, 0) => format!("SCARD {key}"),
+            (Kind::Set, 1) => format!("SISMEMBER {key} {f}"),
+            (Kind::Set, _) => format!("SMEMBERS {key}"),
+            (Kind::SortedSet, 0) => format!("ZCARD {key}"),
+            (Kind::SortedSet, 1) => format!("ZSCORE {key} {f}"),
+            (Kind::SortedSet, _) => format!("ZRANGE {key} 0 -1 WITHSCORES"),
         })
     }
 
