@@ -18,6 +18,7 @@ const SUB: CommandSpec = CommandSpec {
     subcommands: &[],
     run: container,
     together: None,
+    look: None,
 };
 
 /// The commands of this family.

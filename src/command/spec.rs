@@ -1,6 +1,6 @@
 //! What the server knows of a command: everything about it is derived from its spec.
 
-use super::{CommandError, Ctx, Together};
+use super::{CommandError, Ctx, Look, Together};
 use crate::protocol::Args;
 
 /// Runs a command. The reply goes to `ctx.reply`; on an error whatever was written of it is taken back and the error written instead.
@@ -188,8 +188,10 @@ pub struct CommandSpec {
     pub subcommands: &'static [CommandSpec],
     /// What runs it.
     pub run: Handler,
-    /// How it runs together with its neighbours in a pipeline, if it does.
+    /// How it runs together with its neighbours in a pipeline, if it does and changes a collection.
     pub together: Option<Together>,
+    /// The same, if it looks something up in one.
+    pub look: Option<&'static Look>,
 }
 
 impl CommandSpec {
@@ -207,6 +209,7 @@ impl CommandSpec {
             subcommands: &[],
             run,
             together: None,
+            look: None,
         }
     }
 

@@ -25,6 +25,7 @@ const READ: CommandSpec = CommandSpec {
     subcommands: &[],
     run: bit::getbit,
     together: None,
+    look: None,
 };
 
 /// The commands of this family.

@@ -29,6 +29,7 @@ const PLAIN: CommandSpec = CommandSpec {
     subcommands: &[],
     run: ping,
     together: None,
+    look: None,
 };
 
 /// The commands of this family.

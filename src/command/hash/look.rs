@@ -2,40 +2,62 @@
 
 use crate::command::collection::{Random, random_count, scan};
 use crate::command::parse::is_word;
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Look};
 use crate::log::ObjectType;
-use crate::protocol::{Args, Protocol};
+use crate::protocol::{Args, Protocol, ReplyWriter};
 use crate::store::{Element, View};
 
 fn view<'a>(ctx: &Ctx<'a>, args: Args<'_>) -> Result<Option<View<'a>>, CommandError> {
     ctx.view(args.at(1), ObjectType::Hash)
 }
 
-fn field<'a>(ctx: &Ctx<'a>, args: Args<'_>) -> Result<Option<Element<'a>>, CommandError> {
-    Ok(view(ctx, args)?.and_then(|view| view.get(args.at(2))))
+fn value(reply: &mut ReplyWriter<'_>, view: Option<&View<'_>>, name: &[u8]) {
+    match view.and_then(|view| view.get(name)) {
+        Some(field) => reply.bulk(field.value()),
+        None => reply.null(),
+    }
 }
 
 /// `HGET key field`
-pub fn hget(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    match field(ctx, args)? {
-        Some(field) => ctx.reply.bulk(field.value()),
-        None => ctx.reply.null(),
-    }
-    Ok(())
-}
+pub const HGET: Look =
+    Look { kind: ObjectType::Hash, by_name: true, reply: |reply, view, args| value(reply, view, args.at(2)) };
 
 /// `HMGET key field [field ...]`
-pub fn hmget(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let view = view(ctx, args)?;
-    ctx.reply.array_header(args.len() - 2);
-    for name in args.from(2).iter() {
-        match view.as_ref().and_then(|view| view.get(name)) {
-            Some(field) => ctx.reply.bulk(field.value()),
-            None => ctx.reply.null(),
-        }
-    }
-    Ok(())
-}
+pub const HMGET: Look = Look {
+    kind: ObjectType::Hash,
+    by_name: true,
+    reply: |reply, view, args| {
+        reply.array_header(args.len() - 2);
+        args.from(2).iter().for_each(|name| value(reply, view, name));
+    },
+};
+
+/// `HLEN key`
+pub const HLEN: Look = Look {
+    kind: ObjectType::Hash,
+    by_name: false,
+    reply: |reply, view, _| reply.integer(view.map_or(0, View::len) as i64),
+};
+
+/// `HEXISTS key field`
+pub const HEXISTS: Look = Look {
+    kind: ObjectType::Hash,
+    by_name: true,
+    reply: |reply, view, args| {
+        let is_there = view.is_some_and(|view| view.get(args.at(2)).is_some());
+        reply.integer(i64::from(is_there));
+    },
+};
+
+/// `HSTRLEN key field`
+pub const HSTRLEN: Look = Look {
+    kind: ObjectType::Hash,
+    by_name: true,
+    reply: |reply, view, args| {
+        let len = view.and_then(|view| view.get(args.at(2))).map_or(0, |field| field.value().len());
+        reply.integer(len as i64);
+    },
+};
 
 /// `HGETALL key`
 pub fn hgetall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -62,27 +84,6 @@ fn list<'a>(ctx: &mut Ctx<'a>, args: Args<'_>, part: impl Fn(&Element<'a>) -> &'
     let view = view(ctx, args)?;
     ctx.reply.array_header(view.as_ref().map_or(0, View::len));
     view.iter().flat_map(View::iter).for_each(|field| ctx.reply.bulk(part(&field)));
-    Ok(())
-}
-
-/// `HLEN key`
-pub fn hlen(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let len = view(ctx, args)?.map_or(0, |view| view.len());
-    ctx.reply.integer(len as i64);
-    Ok(())
-}
-
-/// `HEXISTS key field`
-pub fn hexists(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let there = field(ctx, args)?.is_some();
-    ctx.reply.integer(i64::from(there));
-    Ok(())
-}
-
-/// `HSTRLEN key field`
-pub fn hstrlen(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let len = field(ctx, args)?.map_or(0, |field| field.value().len());
-    ctx.reply.integer(len as i64);
     Ok(())
 }
 

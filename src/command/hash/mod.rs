@@ -8,7 +8,7 @@ mod tests;
 mod with_expiry;
 
 use super::collection::is_packed;
-use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec, Settings, Together};
+use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec, Look, Settings, Together};
 use crate::log::ObjectType;
 use crate::store::View;
 
@@ -50,12 +50,12 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         summary: "Gives the value of a field of a hash.",
-        ..read("hget", "2.0.0", Arity::Exact(3), look::hget)
+        ..look("hget", "2.0.0", Arity::Exact(3), &look::HGET, |ctx, args| look::HGET.alone(ctx, args))
     },
     CommandSpec {
         summary: "Gives the values of fields of a hash.",
         complexity: "O(N) for N fields",
-        ..read("hmget", "2.0.0", Arity::AtLeast(3), look::hmget)
+        ..look("hmget", "2.0.0", Arity::AtLeast(3), &look::HMGET, |ctx, args| look::HMGET.alone(ctx, args))
     },
     CommandSpec {
         summary: "Gives all fields of a hash with their values.",
@@ -66,14 +66,17 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         summary: "Lists the values of a hash's fields.",
         ..slow_read("hvals", "2.0.0", Arity::Exact(2), look::hvals)
     },
-    CommandSpec { summary: "Counts the fields of a hash.", ..read("hlen", "2.0.0", Arity::Exact(2), look::hlen) },
+    CommandSpec {
+        summary: "Counts the fields of a hash.",
+        ..look("hlen", "2.0.0", Arity::Exact(2), &look::HLEN, |ctx, args| look::HLEN.alone(ctx, args))
+    },
     CommandSpec {
         summary: "Says whether a hash has a field.",
-        ..read("hexists", "2.0.0", Arity::Exact(3), look::hexists)
+        ..look("hexists", "2.0.0", Arity::Exact(3), &look::HEXISTS, |ctx, args| look::HEXISTS.alone(ctx, args))
     },
     CommandSpec {
         summary: "Gives the length of a field's value, in bytes.",
-        ..read("hstrlen", "3.2.0", Arity::Exact(3), look::hstrlen)
+        ..look("hstrlen", "3.2.0", Arity::Exact(3), &look::HSTRLEN, |ctx, args| look::HSTRLEN.alone(ctx, args))
     },
     CommandSpec {
         summary: "Names fields of a hash at random.",
@@ -128,6 +131,10 @@ const fn command(name: &'static str, since: &'static str, arity: Arity, run: Han
 
 const fn read(name: &'static str, since: &'static str, arity: Arity, run: Handler) -> CommandSpec {
     CommandSpec { flags: Flags::READONLY.union(Flags::FAST), ..command(name, since, arity, run) }
+}
+
+const fn look(name: &'static str, since: &'static str, arity: Arity, look: &'static Look, run: Handler) -> CommandSpec {
+    CommandSpec { look: Some(look), ..read(name, since, arity, run) }
 }
 
 const fn slow_read(name: &'static str, since: &'static str, arity: Arity, run: Handler) -> CommandSpec {

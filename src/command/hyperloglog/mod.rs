@@ -31,6 +31,7 @@ const READ: CommandSpec = CommandSpec {
     subcommands: &[],
     run: pfcount,
     together: None,
+    look: None,
 };
 
 /// The commands of this family.

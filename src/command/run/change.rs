@@ -4,7 +4,7 @@
 //! each other. What goes wrong for one of them ends the run before it, and it is answered for itself.
 
 use super::{RUN_BYTES, count_calls};
-use crate::command::{CommandError, CommandId, CommandSpec, Ctx, Flags, Found, find, resolve};
+use crate::command::{CommandError, CommandId, CommandSpec, Ctx, Flags, Found, resolve};
 use crate::log::ObjectType;
 use crate::protocol::{Args, ReplyWriter};
 use crate::store::{Edit, Key, ListEdit, RUN, StoreError, Txn};
@@ -87,12 +87,6 @@ impl Together {
         };
         args.from(first).iter().step_by(step)
     }
-}
-
-/// Whether the request is one of those.
-#[inline]
-pub fn is_one(args: Args<'_>) -> bool {
-    find(args.at(0)).is_some_and(|spec| spec.together.is_some())
 }
 
 /// A command of a run.

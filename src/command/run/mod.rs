@@ -1,17 +1,19 @@
-//! Runs of requests in one pipeline: plain GETs overlap their cache misses; plain SETs, and commands that change one collection, share one commit batch
-//! and one fence.
+//! Runs of requests in one pipeline: plain GETs, and fast looks into collections, overlap their cache misses; plain SETs, and commands that change one
+//! collection, share one commit batch and one fence.
 //!
 //! Nothing that a client can see differs from running them one by one. A plain GET or SET is independent of the ones before it in its run (a plain SET
 //! reads nothing), and what changes a collection sees what those before it have staged. No reply leaves before the fence.
 
 mod change;
+mod look;
 
 pub use change::{Answer, Together};
+pub use look::Look;
 
 use super::server::latency;
 use super::string::value;
 use super::table::by_name;
-use super::{Attention, CommandId, Ctx, Flags, Modes, ReplyMode};
+use super::{Attention, CommandId, Ctx, Flags, Modes, ReplyMode, find};
 use crate::protocol::Args;
 use crate::store::{Entry, Key, RUN, Store};
 use std::sync::LazyLock;
@@ -26,6 +28,8 @@ enum Kind {
     Set,
     /// HSET, LPUSH and others: see [`Together`].
     Change,
+    /// HGET, ZSCORE and others: see [`Look`].
+    Look,
 }
 
 impl Kind {
@@ -35,13 +39,20 @@ impl Kind {
         match args.len() {
             2 if args.at(0).eq_ignore_ascii_case(b"get") => Some(Kind::Get),
             3 if args.at(0).eq_ignore_ascii_case(b"set") => Some(Kind::Set),
-            3.. if change::is_one(args) => Some(Kind::Change),
+            2.. => {
+                let spec = find(args.at(0))?;
+                match (&spec.together, &spec.look) {
+                    (Some(_), _) => Some(Kind::Change),
+                    (_, Some(_)) => Some(Kind::Look),
+                    _ => None,
+                }
+            }
             _ => None,
         }
     }
 }
 
-/// Runs the plain GETs, plain SETs or changes of collections that the first of `count` requests begin with, together. Returns how many ran: 0 when there are not at
+/// Runs the plain GETs, plain SETs, changes of collections or looks into them that the first of `count` requests begin with, together. Returns how many ran: 0 when there are not at
 /// least two, or when the state of server or session asks for them one by one.
 pub fn execute_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) -> Args<'r>) -> usize {
     if count < 2 {
@@ -50,7 +61,7 @@ pub fn execute_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) 
     let Some(kind) = Kind::of(request(0)) else { return 0 };
     let is_alike = |i: &usize| match kind {
         // Of these it depends on the others, too.
-        Kind::Change => true,
+        Kind::Change | Kind::Look => true,
         plain => Kind::of(request(*i)) == Some(plain),
     };
     let alike = 1 + (1..count.min(RUN)).take_while(is_alike).count();
@@ -61,6 +72,7 @@ pub fn execute_run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) 
         Kind::Get => get_run(ctx, alike, request),
         Kind::Set => set_run(ctx, alike, request),
         Kind::Change => change::run(ctx, alike, request),
+        Kind::Look => look::run(ctx, alike, request),
     };
     if ran > 0 {
         ctx.stats.commands_processed.add(ran as u64);

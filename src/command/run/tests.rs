@@ -92,11 +92,15 @@ fn alike(before: &[&str], lines: &[&str]) -> Vec<usize> {
     let calls = |client: &mut TestClient| {
         let text = client.run("INFO commandstats").text();
         let calls = text.lines().filter_map(|line| line.split(',').next().map(str::to_owned));
-        calls
-            .filter(|line| ["hset", "sadd", "zadd", "lpush", "rpush", "hdel"].iter().any(|name| line.contains(name)))
-            .collect::<Vec<_>>()
+        let shown = ["hset", "sadd", "zadd", "lpush", "rpush", "hdel", "hget", "hlen", "sismember", "zscore"];
+        calls.filter(|line| shown.iter().any(|name| line.contains(name))).collect::<Vec<_>>()
     };
     assert_eq!(calls(&mut client), calls(&mut other));
+    let looks = |client: &TestClient| {
+        let stats = client.direct.shared.stats.worker(0);
+        (stats.keyspace_hits.get(), stats.keyspace_misses.get())
+    };
+    assert_eq!(looks(&client), looks(&other));
     together
 }
 
@@ -155,6 +159,92 @@ fn what_goes_wrong_ends_the_run_and_is_answered_for_itself() {
     assert_eq!(alike(&[], &options), [2, 1, 1, 1, 2]);
 }
 
+/// Packed hashes and sets, and those of element records.
+#[test]
+fn looks_run_together() {
+    let large: Vec<String> = (0..100).map(|number| format!("HSET big f{number} {number}")).collect();
+    let mut before: Vec<&str> = large.iter().map(String::as_str).collect();
+    before.extend(["HSET h a 1 b 22", "SADD s m n", "ZADD z 1.5 m -3 n", "RPUSH l x", "SET t text"]);
+    let lines = [
+        "HGET h a",
+        "HGET h b",
+        "HGET h c",
+        "HGET big f7",
+        "HGET big f99",
+        "HGET none a",
+        "HMGET big f1 f2 none f3",
+        "HMGET none a b",
+        "HLEN big",
+        "HLEN none",
+        "HEXISTS h a",
+        "HEXISTS h c",
+        "HSTRLEN h b",
+        "HSTRLEN big none",
+        "SCARD s",
+        "SISMEMBER s m",
+        "SISMEMBER s x",
+        "SMISMEMBER s m x n",
+        "ZCARD z",
+        "ZSCORE z m",
+        "ZSCORE z x",
+        "ZMSCORE z n x m",
+        "ZMSCORE none a",
+    ];
+    assert_eq!(alike(&before, &lines), [lines.len()]);
+    // What is no fast look ends a run, and so does what goes wrong.
+    assert_eq!(
+        alike(&before, &["HGET h a", "HGET h b", "HGETALL h", "HGET h a", "HSET h a 2", "HGET h a"]),
+        [2, 1, 1, 1, 1]
+    );
+    assert_eq!(alike(&before, &["HGET h a", "HGET l a", "HGET h a", "HLEN big"]), [1, 1, 2]);
+    assert_eq!(alike(&before, &["HGET h a", "SCARD h", "HGET h a", "ZSCORE t a"]), [1, 1, 1, 1]);
+    assert_eq!(alike(&before, &["HGET h a", "HGET h b", "HGET h", "HGET h a b", "HGET h a"]), [2, 1, 1, 1]);
+    assert_eq!(alike(&before, &["HGET t a", "HGET t a"]), [1, 1]);
+}
+
+#[test]
+fn looks_see_no_key_and_no_field_that_has_expired() {
+    let mut client = TestClient::new();
+    for line in ["HSET h a 1 b 2", "HPEXPIRE h 10 FIELDS 1 a", "SADD s m", "PEXPIRE s 10", "HSET g a 1"] {
+        client.run(line);
+    }
+    let lines = ["HGET h a", "HLEN h", "SISMEMBER s m", "HGET g a", "HMGET h a b"];
+    let there = |text: &str| Reply::Bulk(text.as_bytes().to_vec());
+    let before =
+        vec![there("1"), Reply::Integer(2), Reply::Integer(1), there("1"), Reply::Array(vec![there("1"), there("2")])];
+    assert_eq!(pipeline(&mut client, &lines), Ran { together: vec![5], replies: before });
+    client.clock.advance(10);
+    let after = vec![
+        Reply::Null,
+        Reply::Integer(1),
+        Reply::Integer(0),
+        there("1"),
+        Reply::Array(vec![Reply::Null, there("2")]),
+    ];
+    assert_eq!(pipeline(&mut client, &lines), Ran { together: vec![5], replies: after });
+}
+
+/// Each of them is a use, as it is by itself.
+#[test]
+fn looks_count_as_uses() {
+    let counts = |together: bool| {
+        let mut client = TestClient::new();
+        for line in ["CONFIG SET maxmemory-policy allkeys-lfu", "CONFIG SET lfu-log-factor 0", "HSET h a 1"] {
+            client.run(line);
+        }
+        let lines = ["HGET h a", "HLEN h", "HGET h b"];
+        if together {
+            assert_eq!(pipeline(&mut client, &lines).together, [3]);
+            client.run("CLIENT NO-TOUCH ON");
+            pipeline(&mut client, &lines);
+        } else {
+            lines.iter().for_each(|line| drop(client.run(line)));
+        }
+        client.run("OBJECT FREQ h")
+    };
+    assert_eq!(counts(true), counts(false));
+}
+
 #[test]
 fn a_key_that_ends_in_a_run_begins_anew_behind_it() {
     let before = ["HSET h a 1", "PEXPIRE h 10000", "SADD s a", "PEXPIRE s 10000"];
@@ -196,7 +286,7 @@ fn random_pipelines_are_as_their_commands_one_by_one() {
     for round in 0..1500 {
         let mut line = || {
             let (key, name) = (random(4), random(if round % 3 == 0 { 4 } else { 40 }));
-            match random(24) {
+            match random(32) {
                 0..5 => format!("HSET h{key} f{name} {round}"),
                 5 => format!("HSET h{key} f{name} 1 f{} 2", random(40)),
                 6..8 => format!("HDEL h{key} f{name} f{}", random(40)),
@@ -210,6 +300,12 @@ fn random_pipelines_are_as_their_commands_one_by_one() {
                 20 => format!("PEXPIRE h{key} {}", random(50)),
                 21 => format!("LPOP l{key} {name}"),
                 22 => format!("DEL {}{key}", ["h", "l", "s", "z"][random(4) as usize]),
+                24..27 => format!("HGET h{key} f{name}"),
+                27 => format!("HMGET h{key} f{name} f{}", random(40)),
+                28 => format!("HLEN {}{key}", ["h", "l"][random(2) as usize]),
+                29 => format!("SISMEMBER s{key} {name}"),
+                30 => format!("ZSCORE z{key} {name}"),
+                31 => format!("HPEXPIRE h{key} {} FIELDS 1 f{name}", 1 + random(30)),
                 _ => format!("ZADD z{key} GT {} {name}", random(9)),
             }
         };

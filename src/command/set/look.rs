@@ -1,39 +1,40 @@
 //! Commands that read one set.
 
 use crate::command::collection::{Random, random_count, scan};
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Look};
 use crate::log::ObjectType;
-use crate::protocol::Args;
+use crate::protocol::{Args, ReplyWriter};
 use crate::store::View;
 
 fn view<'a>(ctx: &Ctx<'a>, args: Args<'_>) -> Result<Option<View<'a>>, CommandError> {
     ctx.view(args.at(1), ObjectType::Set)
 }
 
-/// `SCARD key`
-pub fn scard(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let len = view(ctx, args)?.map_or(0, |view| view.len());
-    ctx.reply.integer(len as i64);
-    Ok(())
+fn is_member(reply: &mut ReplyWriter<'_>, view: Option<&View<'_>>, name: &[u8]) {
+    let is_there = view.is_some_and(|view| view.get(name).is_some());
+    reply.integer(i64::from(is_there));
 }
+
+/// `SCARD key`
+pub const SCARD: Look = Look {
+    kind: ObjectType::Set,
+    by_name: false,
+    reply: |reply, view, _| reply.integer(view.map_or(0, View::len) as i64),
+};
 
 /// `SISMEMBER key member`
-pub fn sismember(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let there = view(ctx, args)?.is_some_and(|view| view.get(args.at(2)).is_some());
-    ctx.reply.integer(i64::from(there));
-    Ok(())
-}
+pub const SISMEMBER: Look =
+    Look { kind: ObjectType::Set, by_name: true, reply: |reply, view, args| is_member(reply, view, args.at(2)) };
 
 /// `SMISMEMBER key member [member ...]`
-pub fn smismember(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let view = view(ctx, args)?;
-    ctx.reply.array_header(args.len() - 2);
-    for member in args.from(2).iter() {
-        let there = view.as_ref().is_some_and(|view| view.get(member).is_some());
-        ctx.reply.integer(i64::from(there));
-    }
-    Ok(())
-}
+pub const SMISMEMBER: Look = Look {
+    kind: ObjectType::Set,
+    by_name: true,
+    reply: |reply, view, args| {
+        reply.array_header(args.len() - 2);
+        args.from(2).iter().for_each(|member| is_member(reply, view, member));
+    },
+};
 
 /// `SMEMBERS key`
 pub fn smembers(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {

@@ -7,7 +7,7 @@ mod look;
 mod tests;
 
 use super::collection::is_packed;
-use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec, Settings, Together};
+use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec, Look, Settings, Together};
 use crate::log::ObjectType;
 use crate::store::View;
 
@@ -40,15 +40,20 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         flags: Flags::WRITE.union(Flags::FAST),
         ..command("spop", "1.0.0", Arity::AtLeast(2), change::spop)
     },
-    CommandSpec { summary: "Counts the members of a set.", ..read("scard", "1.0.0", Arity::Exact(2), look::scard) },
+    CommandSpec {
+        summary: "Counts the members of a set.",
+        ..look("scard", "1.0.0", Arity::Exact(2), &look::SCARD, |ctx, args| look::SCARD.alone(ctx, args))
+    },
     CommandSpec {
         summary: "Says whether a set has a member.",
-        ..read("sismember", "1.0.0", Arity::Exact(3), look::sismember)
+        ..look("sismember", "1.0.0", Arity::Exact(3), &look::SISMEMBER, |ctx, args| look::SISMEMBER.alone(ctx, args))
     },
     CommandSpec {
         summary: "Says of several members whether a set has them.",
         complexity: "O(N) for N members asked for",
-        ..read("smismember", "6.2.0", Arity::AtLeast(3), look::smismember)
+        ..look("smismember", "6.2.0", Arity::AtLeast(3), &look::SMISMEMBER, |ctx, args| {
+            look::SMISMEMBER.alone(ctx, args)
+        })
     },
     CommandSpec {
         summary: "Lists the members of a set.",
@@ -100,8 +105,9 @@ const fn command(name: &'static str, since: &'static str, arity: Arity, run: Han
     CommandSpec { keys: KeySpec::one(1), ..CommandSpec::new(name, since, Group::Set, arity, run) }
 }
 
-const fn read(name: &'static str, since: &'static str, arity: Arity, run: Handler) -> CommandSpec {
-    CommandSpec { flags: Flags::READONLY.union(Flags::FAST), ..command(name, since, arity, run) }
+const fn look(name: &'static str, since: &'static str, arity: Arity, look: &'static Look, run: Handler) -> CommandSpec {
+    let flags = Flags::READONLY.union(Flags::FAST);
+    CommandSpec { flags, look: Some(look), ..command(name, since, arity, run) }
 }
 
 const fn slow_read(name: &'static str, since: &'static str, arity: Arity, run: Handler) -> CommandSpec {

@@ -4,43 +4,42 @@ use super::interval::Interval;
 use super::pairs;
 use crate::command::collection::{Random, random_count, scan};
 use crate::command::parse::{integer_arg, is_word};
-use crate::command::{CommandError, Ctx};
+use crate::command::{CommandError, Ctx, Look};
 use crate::log::ObjectType;
-use crate::protocol::Args;
+use crate::protocol::{Args, ReplyWriter};
 use crate::store::View;
 
 fn view<'a>(ctx: &Ctx<'a>, args: Args<'_>) -> Result<Option<View<'a>>, CommandError> {
     ctx.view(args.at(1), ObjectType::SortedSet)
 }
 
-/// `ZCARD key`
-pub fn zcard(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let len = view(ctx, args)?.map_or(0, |view| view.len());
-    ctx.reply.integer(len as i64);
-    Ok(())
+fn score(reply: &mut ReplyWriter<'_>, view: Option<&View<'_>>, name: &[u8]) {
+    match view.and_then(|view| view.get(name)) {
+        Some(element) => reply.double(element.score()),
+        None => reply.null(),
+    }
 }
+
+/// `ZCARD key`
+pub const ZCARD: Look = Look {
+    kind: ObjectType::SortedSet,
+    by_name: false,
+    reply: |reply, view, _| reply.integer(view.map_or(0, View::len) as i64),
+};
 
 /// `ZSCORE key member`
-pub fn zscore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    match view(ctx, args)?.and_then(|view| view.get(args.at(2))) {
-        Some(element) => ctx.reply.double(element.score()),
-        None => ctx.reply.null(),
-    }
-    Ok(())
-}
+pub const ZSCORE: Look =
+    Look { kind: ObjectType::SortedSet, by_name: true, reply: |reply, view, args| score(reply, view, args.at(2)) };
 
 /// `ZMSCORE key member [member ...]`
-pub fn zmscore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let view = view(ctx, args)?;
-    ctx.reply.array_header(args.len() - 2);
-    for member in args.from(2).iter() {
-        match view.as_ref().and_then(|view| view.get(member)) {
-            Some(element) => ctx.reply.double(element.score()),
-            None => ctx.reply.null(),
-        }
-    }
-    Ok(())
-}
+pub const ZMSCORE: Look = Look {
+    kind: ObjectType::SortedSet,
+    by_name: true,
+    reply: |reply, view, args| {
+        reply.array_header(args.len() - 2);
+        args.from(2).iter().for_each(|member| score(reply, view, member));
+    },
+};
 
 /// `ZRANK key member [WITHSCORE]`
 pub fn zrank(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {

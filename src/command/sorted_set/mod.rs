@@ -18,7 +18,7 @@ mod store;
 mod tests;
 
 use super::collection::is_packed;
-use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec, Settings, Together};
+use super::{Arity, CommandSpec, Flags, Group, Handler, KeySpec, Look, Settings, Together};
 use crate::log::ObjectType;
 use crate::store::View;
 
@@ -73,7 +73,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         summary: "Counts the members of a sorted set.",
         complexity: "O(1); writes nothing",
-        ..command("zcard", "1.2.0", Arity::Exact(2), FAST_READ, look::zcard)
+        ..look("zcard", "1.2.0", Arity::Exact(2), &look::ZCARD, |ctx, args| look::ZCARD.alone(ctx, args))
     },
     CommandSpec {
         summary: "Counts the members of a sorted set with scores in a range.",
@@ -129,7 +129,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         summary: "Gives the scores of members of a sorted set.",
         complexity: "O(N) for N members; writes nothing",
-        ..command("zmscore", "6.2.0", Arity::AtLeast(3), FAST_READ, look::zmscore)
+        ..look("zmscore", "6.2.0", Arity::AtLeast(3), &look::ZMSCORE, |ctx, args| look::ZMSCORE.alone(ctx, args))
     },
     CommandSpec {
         summary: "Removes and returns members of the highest scores of a sorted set.",
@@ -221,7 +221,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         summary: "Gives the score of a member of a sorted set.",
         complexity: "O(1); writes nothing",
-        ..command("zscore", "1.2.0", Arity::Exact(3), FAST_READ, look::zscore)
+        ..look("zscore", "1.2.0", Arity::Exact(3), &look::ZSCORE, |ctx, args| look::ZSCORE.alone(ctx, args))
     },
     CommandSpec {
         summary: "Lists what is in any of several sorted sets.",
@@ -240,6 +240,11 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
 /// A command on the sorted set that its first argument names.
 const fn command(name: &'static str, since: &'static str, arity: Arity, flags: Flags, run: Handler) -> CommandSpec {
     CommandSpec { flags, keys: KeySpec::one(1), ..CommandSpec::new(name, since, Group::SortedSet, arity, run) }
+}
+
+/// One that runs together with its neighbours.
+const fn look(name: &'static str, since: &'static str, arity: Arity, look: &'static Look, run: Handler) -> CommandSpec {
+    CommandSpec { look: Some(look), ..command(name, since, arity, FAST_READ, run) }
 }
 
 /// What Redis would keep it in.

@@ -31,6 +31,7 @@ const READ: CommandSpec = CommandSpec {
     subcommands: &[],
     run: get::get,
     together: None,
+    look: None,
 };
 
 /// What the specs that write one key have in common.
