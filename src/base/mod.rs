@@ -8,6 +8,6 @@ pub mod glob;
 pub mod mutant;
 pub mod sync;
 
-pub use addr::{LogAddr, SegmentId};
+pub use addr::{ADDR_BITS, LogAddr, SegmentId};
 pub use clock::Clock;
 pub use epoch::{EpochCell, EpochMap, Grace};

@@ -1,14 +1,15 @@
 //! The members of a hash, a set or a sorted set: where each one's record is, found by hash.
 //!
 //! Addresses lie densely in an array, without an order that means anything: a random member is one look, and a scan goes through the array from its
-//! end to its front. As removing moves the last address into the gap, no member that stays ever moves to where the scan has been.
+//! end to its front. As removing moves the last address into the gap, no member that stays ever moves to where the scan has been. An address leaves room
+//! for 24 bits of the hash beside it, so that of few members hardly a record is looked at but the one that is asked for.
 //!
 //! Beside it, once there are more than [`SMALL`] members, are tables from hash to place in the array. There are as many as to keep each below
 //! [`TABLE_MAX`] places: a table that grows too large is split in two, so that no single insertion has to move more than that many.
 //!
 //! DRAM: 8 bytes a member up to [`SMALL`], about 20 above.
 
-use crate::base::LogAddr;
+use crate::base::{ADDR_BITS, LogAddr};
 use crate::store::RUN;
 use hashbrown::HashTable;
 
@@ -32,10 +33,31 @@ impl Place {
     }
 }
 
+/// An address in its low bits, and the high bits of the hash of what is there.
+#[derive(Clone, Copy)]
+struct Slot(u64);
+
+impl Slot {
+    fn new(hash: u64, addr: LogAddr) -> Self {
+        Self(hash >> ADDR_BITS << ADDR_BITS | addr.units())
+    }
+
+    #[inline]
+    fn addr(self) -> LogAddr {
+        LogAddr::from_units(self.0 & ((1 << ADDR_BITS) - 1)).expect("it was an address")
+    }
+
+    /// Whether it may be of something with this hash.
+    #[inline]
+    fn fits(self, hash: u64) -> bool {
+        (self.0 ^ hash) >> ADDR_BITS == 0
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub struct Members {
-    array: Vec<LogAddr>,
+    array: Vec<Slot>,
     tables: Vec<HashTable<Place>>,
 }
 
@@ -47,36 +69,37 @@ impl Members {
 
     /// The record at `place`, which must be below [`Members::len`].
     pub fn at(&self, place: usize) -> LogAddr {
-        self.array[place]
+        self.array[place].addr()
     }
 
     /// All of them.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = LogAddr> + ExactSizeIterator + '_ {
-        self.array.iter().copied()
+        self.array.iter().map(|slot| slot.addr())
     }
 
     /// Bytes of DRAM.
     pub fn dram_bytes(&self) -> usize {
         let tables: usize = self.tables.iter().map(|table| table.allocation_size() + size_of_val(table)).sum();
-        self.array.capacity() * size_of::<LogAddr>() + tables
+        self.array.capacity() * size_of::<Slot>() + tables
     }
 
     /// The place of the member with this hash for which `same` holds.
     #[inline]
     pub fn find(&self, hash: u64, mut same: impl FnMut(LogAddr) -> bool) -> Option<usize> {
         if self.tables.is_empty() {
-            return self.array.iter().position(|&addr| same(addr));
+            return self.array.iter().position(|slot| slot.fits(hash) && same(slot.addr()));
         }
         let hash = hash as u32;
-        let is_it = |place: &Place| place.hash == hash && same(self.array[place.at as usize]);
+        let is_it = |place: &Place| place.hash == hash && same(self.at(place.at as usize));
         self.table_of(hash).find(Place::spread(hash), is_it).map(|place| place.at as usize)
     }
 
     /// Tells `seen` of a member for each of these hashes, at most [`RUN`], that is in all likelihood the one that will be asked for. The memory accesses
-    /// of all overlap. Nothing for few members.
+    /// of all overlap.
     pub fn candidates(&self, hashes: &[u64], mut seen: impl FnMut(LogAddr, u64)) {
         if self.tables.is_empty() {
-            return;
+            let first = |hash| self.array.iter().find(|slot| slot.fits(hash));
+            return hashes.iter().for_each(|&hash| first(hash).into_iter().for_each(|slot| seen(slot.addr(), hash)));
         }
         let mut places = [None; RUN];
         for (place, &hash) in places.iter_mut().zip(hashes) {
@@ -85,7 +108,7 @@ impl Members {
         }
         for (place, &hash) in places.iter().zip(hashes) {
             if let Some(at) = place {
-                seen(self.array[*at as usize], hash);
+                seen(self.at(*at as usize), hash);
             }
         }
     }
@@ -96,14 +119,14 @@ impl Members {
     /// At 2^32 members.
     pub fn insert(&mut self, hash: u64, addr: LogAddr, hash_of: impl Fn(LogAddr) -> u64) {
         let at = u32::try_from(self.array.len()).expect("no pool has room for so many");
-        self.array.push(addr);
+        self.array.push(Slot::new(hash, addr));
         if self.tables.is_empty() {
             if self.array.len() <= SMALL {
                 return;
             }
             self.tables.push(HashTable::with_capacity(2 * SMALL));
             for at in 0..self.array.len() {
-                self.place(Place { hash: hash_of(self.array[at]) as u32, at: at as u32 });
+                self.place(Place { hash: hash_of(self.at(at)) as u32, at: at as u32 });
             }
             return;
         }
@@ -115,25 +138,28 @@ impl Members {
 
     /// Puts another record in a member's place and returns the former one.
     pub fn replace(&mut self, place: usize, addr: LogAddr) -> LogAddr {
-        std::mem::replace(&mut self.array[place], addr)
+        let slot = &mut self.array[place];
+        let former = slot.addr();
+        *slot = Slot::new(slot.0, addr);
+        former
     }
 
     /// Removes the member at `place`.
     pub fn remove(&mut self, place: usize, hash_of: impl Fn(LogAddr) -> u64) -> LogAddr {
         let last = self.array.len() - 1;
         if !self.tables.is_empty() {
-            let gone = hash_of(self.array[place]) as u32;
+            let gone = hash_of(self.at(place)) as u32;
             let number = self.table_number(gone);
             let found = self.tables[number].find_entry(Place::spread(gone), |other| other.at as usize == place);
             found.ok().expect("every member is in a table").remove();
             if place != last {
-                let moved = hash_of(self.array[last]) as u32;
+                let moved = hash_of(self.at(last)) as u32;
                 let number = self.table_number(moved);
                 let found = self.tables[number].find_mut(Place::spread(moved), |other| other.at as usize == last);
                 found.expect("every member is in a table").at = place as u32;
             }
         }
-        let addr = self.array.swap_remove(place);
+        let addr = self.array.swap_remove(place).addr();
         // A quarter left: give back what is not needed.
         if self.array.capacity() > 64 && self.array.len() < self.array.capacity() / 4 {
             self.array.shrink_to(self.array.len() * 2);
@@ -185,6 +211,28 @@ mod tests {
 
     fn hash(addr: LogAddr) -> u64 {
         addr.units().wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(29)
+    }
+
+    #[test]
+    fn of_few_members_hardly_another_is_looked_at() {
+        let mut members = Members::default();
+        (0..SMALL as u64).for_each(|n| members.insert(hash(addr(n)), addr(n), hash));
+        for n in 0..SMALL as u64 {
+            let mut looks = 0;
+            let mut look = |other| {
+                looks += 1;
+                other == addr(n)
+            };
+            let place = members.find(hash(addr(n)), &mut look).expect("there");
+            // A copy takes its place.
+            assert_eq!(members.replace(place, addr(100 + n)), addr(n));
+            assert_eq!(members.find(hash(addr(n)), |other| other == addr(100 + n)), Some(place));
+            assert_eq!(members.find(hash(addr(50 + n)), |_| panic!("of another hash")), None);
+            assert_eq!(looks, 1);
+            let mut candidates = Vec::new();
+            members.candidates(&[hash(addr(n)), hash(addr(50))], |addr, hash| candidates.push((addr, hash)));
+            assert_eq!(candidates, [(addr(100 + n), hash(addr(n)))]);
+        }
     }
 
     /// Random insertions and removals beside a plain map, through several splits; then a scan while members come and go.
