@@ -10,6 +10,8 @@ use crossbeam_epoch::Guard;
 
 /// Lines of a record that are asked for before anything is known of it.
 const FIRST_LINES: u32 = 2;
+/// Most lines of one that are.
+const MOST_LINES: u64 = 16;
 
 impl Store {
     /// Sets each key to its value, without expiry. All of them are durable before any is visible, with one fence; readers may see one
@@ -76,9 +78,8 @@ impl Store {
         // No candidate is taken for a match: the point is what was asked for on the way. What is packed will be gone through, whole.
         let longer = |_, addr: LogAddr| {
             if let Ok(Record { kind: Kind::Packed, key, value, .. }) = try_record_at(&self.pool, addr) {
-                let lines = (key.len() + value.len()) as u64 / CACHE_LINE_BYTES;
-                let behind = addr.offset() + u64::from(FIRST_LINES) * CACHE_LINE_BYTES;
-                region.prefetch(behind, (lines as u32).saturating_sub(1));
+                let lines = ((key.len() + value.len()) as u64 / CACHE_LINE_BYTES).min(MOST_LINES) as u32;
+                region.prefetch(addr.offset() + u64::from(FIRST_LINES) * CACHE_LINE_BYTES, lines.saturating_sub(1));
             }
             false
         };
