@@ -54,7 +54,7 @@ pub use context::{After, Ctx, Modes, ReplyMode, Session};
 pub use direct::Direct;
 pub use error::CommandError;
 pub use events::Events;
-pub use run::{Answer, Look, Together, execute_run};
+pub use run::{Answer, Look, Together, execute_run, look_ahead};
 pub use settings::Settings;
 pub use shared::{Identity, Loading, Pause, PauseScope, PauseWindow, REDIS_VERSION, Shared, ShutdownRequest};
 pub use spec::{Arity, CommandSpec, Flags, Group, Handler, KeySpec};

@@ -193,7 +193,7 @@ fn execute(
         after: After::Continue,
     };
     ctx.follow_client();
-    let mut executed = 0;
+    let (mut executed, mut ahead) = (0, 0);
     // Ends: each turn runs at least one request, or leaves.
     while let Some(request) = requests.get(executed) {
         let rest = &requests[executed..];
@@ -204,6 +204,9 @@ fn execute(
                 break;
             }
             continue;
+        }
+        if executed >= ahead {
+            ahead = executed + command::look_ahead(&ctx, rest.len(), |i| rest[i].args(input));
         }
         let mark = ctx.reply.mark();
         // An error is in the reply already; only a transaction would want to know.

@@ -224,6 +224,37 @@ fn looks_see_no_key_and_no_field_that_has_expired() {
     assert_eq!(pipeline(&mut client, &lines), Ran { together: vec![5], replies: after });
 }
 
+/// Whatever comes is asked for ahead without being looked at: nothing counts, nothing changes, and what has expired stays for who will miss it.
+#[test]
+fn asking_ahead_shows_nowhere() {
+    let mut client = TestClient::new();
+    for line in ["SET a 1", "HSET h f 1", "SADD s m", "RPUSH l x", "SET gone 1 PX 5", "SELECT 1", "SET b 1", "SELECT 0"]
+    {
+        client.run(line);
+    }
+    client.clock.advance(10);
+    let long = "k".repeat(AHEAD_NAME_BYTES + 1);
+    let lines = ["INCR a", "HGETALL h", "PING", "NOSUCH x", "SET ''", "GET", "SELECT 1", "DEL a s gone", "EXISTS gone"];
+    let packed: Vec<_> =
+        lines.into_iter().map(str::to_owned).chain([format!("TTL {long}")]).map(|l| pack(&l)).collect();
+    let look = |client: &mut TestClient, count: usize| {
+        let mut covered = 0;
+        client.with_ctx(|ctx| {
+            covered = look_ahead(ctx, count, |i| packed[i % packed.len()].1.args(&packed[i % packed.len()].0))
+        });
+        covered
+    };
+    let before = client.run("INFO stats").text();
+    assert_eq!(look(&mut client, packed.len()), packed.len());
+    assert_eq!(look(&mut client, 100), RUN);
+    assert_eq!(look(&mut client, 1), 1);
+    let counted = |text: &str| {
+        let of = |line: &&str| line.starts_with("keyspace_") || line.starts_with("expired_");
+        text.lines().filter(of).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(counted(&client.run("INFO stats").text()), counted(&before));
+}
+
 /// Each of them is a use, as it is by itself.
 #[test]
 fn looks_count_as_uses() {
