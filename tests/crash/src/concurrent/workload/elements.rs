@@ -148,6 +148,8 @@ impl Draw<'_> {
             (Kind::SortedSet, 7) => format!("ZUNIONSTORE {a} 2 {a} {b}"),
             (Kind::SortedSet, 8) => format!("ZRANGESTORE {a} {b} 0 1"),
             (Kind::SortedSet, 9) => format!("ZSCORE {a} {f}"),
+            (Kind::SortedSet, 10) => format!("ZREMRANGEBYRANK {a} {} {from_end}", n.min(1)),
+            (Kind::SortedSet, 11) => format!("ZREMRANGEBYSCORE {a} {n} 2"),
             (Kind::SortedSet, _) => format!("ZRANGE {a} 0 -1 WITHSCORES"),
         })
     }
