@@ -2,7 +2,7 @@
 
 use super::read::RUN;
 use super::txn::{HeldStripes, Txn};
-use super::{Db, Key, Store, StoreError, Worker};
+use super::{Db, Key, Purpose, Store, StoreError, Worker};
 use crate::base::LogAddr;
 use crate::log::{Kind, Record, try_record_at};
 use crate::persist::CACHE_LINE_BYTES;
@@ -55,7 +55,7 @@ impl Store {
         guard: &'a Guard,
     ) -> Txn<'a> {
         if hashes.len() > 1 {
-            self.warm(db, hashes, guard);
+            self.warm(db, hashes, Purpose::Change, guard);
         }
         let mut numbers = [0u32; RUN];
         let numbers = &mut numbers[..hashes.len()];
@@ -66,9 +66,12 @@ impl Store {
         self.begin(worker, held, now_ms, guard)
     }
 
-    /// Asks for the cache lines that finding and replacing these keys will touch (buckets, and the records that are there now), so that the misses
-    /// overlap instead of following one another. At most [`RUN`] at a time.
-    pub fn warm(&self, db: Db, hashes: &[u64], guard: &Guard) {
+    /// Asks for the cache lines that finding, and perhaps replacing, these keys will touch (buckets, the records that are there now, what is counted of
+    /// superseded ones), so that the misses overlap instead of following one another. At most [`RUN`] at a time.
+    pub fn warm(&self, db: Db, hashes: &[u64], purpose: Purpose, guard: &Guard) {
+        if purpose == Purpose::Change {
+            hashes.iter().for_each(|&hash| self.stale.warm(hash));
+        }
         let table = self.table.load(guard);
         let Some(index) = table.get(db).index() else { return };
         let region = self.pool.region();

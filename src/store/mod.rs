@@ -40,7 +40,7 @@ mod tests;
 
 pub use access::Tracking;
 pub use changes::{Change, Changes, Watcher};
-pub use collections::{Edit, Element, End, Extent, ListEdit, View};
+pub use collections::{Edit, Element, End, Extent, ListEdit, Purpose, View};
 pub use entry::{Entry, StrValue};
 pub use error::{OpenError, StoreError};
 pub use evict::{Evicted, EvictionPolicy, EvictionRules};

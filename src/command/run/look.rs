@@ -7,7 +7,7 @@ use super::count_calls;
 use crate::command::{CommandError, CommandId, Ctx, Found, resolve};
 use crate::log::ObjectType;
 use crate::protocol::{Args, ReplyWriter};
-use crate::store::{Key, RUN, View};
+use crate::store::{Key, Purpose, RUN, View};
 use std::time::Instant;
 
 /// A command that looks something up in the collection at its first argument, and nothing else.
@@ -56,7 +56,7 @@ pub fn run<'r>(ctx: &mut Ctx<'_>, count: usize, request: impl Fn(usize) -> Args<
         keys += 1;
     }
     if keys > 1 {
-        ctx.store.warm(db, &hashes[..keys], ctx.guard);
+        ctx.store.warm(db, &hashes[..keys], Purpose::Look, ctx.guard);
     }
     let mut ran = 0;
     // Ends: each turn answers at least one, or leaves.

@@ -13,9 +13,9 @@ pub use look::Look;
 use super::server::latency;
 use super::string::value;
 use super::table::by_name;
-use super::{Attention, CommandId, Ctx, Flags, KeySpec, Modes, ReplyMode, find};
+use super::{Attention, CommandId, CommandSpec, Ctx, Flags, KeySpec, Modes, ReplyMode, find};
 use crate::protocol::Args;
-use crate::store::{Entry, Key, RUN, Store};
+use crate::store::{Entry, Key, Purpose, RUN, Store};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -92,23 +92,26 @@ pub fn look_ahead<'r>(ctx: &Ctx<'_>, count: usize, request: impl Fn(usize) -> Ar
         return count.max(1);
     }
     let (mut hashes, mut keys) = ([0; RUN], 0);
-    let mut before: Option<(&[u8], bool, &[u8])> = None;
+    let mut changes = false;
+    let mut before: Option<(&[u8], Option<&CommandSpec>, &[u8])> = None;
     for args in (0..count).map(request) {
         let (command, name) = (args.at(0), args.get(1).unwrap_or_default());
         // Most are like the one before.
-        let has_key = match before {
-            Some((other, has_key, _)) if other == command => has_key,
-            _ => find(command).is_some_and(|spec| matches!(spec.keys, KeySpec::Range { first: 1, .. })),
+        let of_key = match before {
+            Some((other, of_key, _)) if other == command => of_key,
+            _ => find(command).filter(|spec| matches!(spec.keys, KeySpec::Range { first: 1, .. })),
         };
-        let is_same = before.is_some_and(|(_, had_key, other)| had_key && other == name);
-        if has_key && !is_same && !name.is_empty() && name.len() <= AHEAD_NAME_BYTES {
+        let is_same = before.is_some_and(|(_, former, other)| former.is_some() && other == name);
+        if let (Some(spec), false, 1..=AHEAD_NAME_BYTES) = (of_key, is_same, name.len()) {
             hashes[keys] = ctx.store.hash(name);
             keys += 1;
+            changes |= spec.flags.contains(Flags::WRITE);
         }
-        before = Some((command, has_key, name));
+        before = Some((command, of_key, name));
     }
     if keys > 1 {
-        ctx.store.warm(ctx.session.db, &hashes[..keys], ctx.guard);
+        let purpose = if changes { Purpose::Change } else { Purpose::Look };
+        ctx.store.warm(ctx.session.db, &hashes[..keys], purpose, ctx.guard);
     }
     count
 }

@@ -26,7 +26,7 @@ pub use list::{End, ListEdit};
 pub use load::Loading;
 pub use pack::Pack;
 pub use shared::{SharedCollection, share};
-pub use view::{Element, View};
+pub use view::{Element, Purpose, View};
 
 use super::accounting::Books;
 use crate::base::LogAddr;
@@ -36,7 +36,6 @@ use deadlines::Deadlines;
 use members::Members;
 use sequence::Sequence;
 use siphasher::sip::SipHasher13;
-use view::Purpose;
 
 /// What changing a collection needs of the store.
 #[derive(Clone, Copy)]

@@ -65,9 +65,9 @@ pub struct View<'g> {
     form: Form<'g>,
 }
 
-/// What elements are about to be looked up for.
+/// What keys or elements are about to be looked up for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub enum Purpose {
     /// To be read.
     Look,
     /// To be changed.
