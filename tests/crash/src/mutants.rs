@@ -7,6 +7,7 @@ use crate::plan::{self, Plan};
 use crate::{concurrent, damage};
 use fencepost::base::mutant::{self, Mutant};
 use std::io::{self, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -175,7 +176,11 @@ pub fn run_all(seed: u64, threads: usize) -> io::Result<bool> {
     Ok(failures.is_empty())
 }
 
-/// Runs one defect in a process of its own and returns its result. Whatever kills the process is told of in the place of one.
+/// What a process is killed by that aborts.
+const SIGABRT: i32 = 6;
+
+/// Runs one defect in a process of its own and returns its result. Whatever kills the process is told of in the place of one; an engine that stops, as
+/// what it was about to show makes no sense, has found the defect itself.
 fn child(program: &std::path::Path, mutant: Mutant, seed: u64) -> io::Result<String> {
     let mut child = Command::new(program)
         .args(["--mutant", mutant.name(), "--seed", &seed.to_string()])
@@ -189,5 +194,9 @@ fn child(program: &std::path::Path, mutant: Mutant, seed: u64) -> io::Result<Str
     }
     let status = child.wait()?;
     let result = text.lines().rev().find(|line| line.starts_with("caught ") || line.starts_with("survived "));
-    Ok(result.map_or_else(|| format!("the process ended without a result: {status}"), str::to_owned))
+    Ok(match result {
+        Some(result) => result.to_owned(),
+        None if status.signal() == Some(SIGABRT) => "caught by the engine, which stopped".to_owned(),
+        None => format!("the process ended without a result: {status}"),
+    })
 }
