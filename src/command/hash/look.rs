@@ -33,11 +33,7 @@ pub const HMGET: Look = Look {
 };
 
 /// `HLEN key`
-pub const HLEN: Look = Look {
-    kind: ObjectType::Hash,
-    by_name: false,
-    reply: |reply, view, _| reply.integer(view.map_or(0, View::len) as i64),
-};
+pub const HLEN: Look = Look::len(ObjectType::Hash);
 
 /// `HEXISTS key field`
 pub const HEXISTS: Look = Look {

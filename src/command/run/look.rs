@@ -21,6 +21,11 @@ pub struct Look {
 }
 
 impl Look {
+    /// The one that counts the elements.
+    pub const fn len(kind: ObjectType) -> Self {
+        Self { kind, by_name: false, reply: |reply, view, _| reply.integer(view.map_or(0, View::len) as i64) }
+    }
+
     /// Runs the command by itself.
     ///
     /// # Errors

@@ -16,11 +16,7 @@ fn is_member(reply: &mut ReplyWriter<'_>, view: Option<&View<'_>>, name: &[u8]) 
 }
 
 /// `SCARD key`
-pub const SCARD: Look = Look {
-    kind: ObjectType::Set,
-    by_name: false,
-    reply: |reply, view, _| reply.integer(view.map_or(0, View::len) as i64),
-};
+pub const SCARD: Look = Look::len(ObjectType::Set);
 
 /// `SISMEMBER key member`
 pub const SISMEMBER: Look =

@@ -21,11 +21,7 @@ fn score(reply: &mut ReplyWriter<'_>, view: Option<&View<'_>>, name: &[u8]) {
 }
 
 /// `ZCARD key`
-pub const ZCARD: Look = Look {
-    kind: ObjectType::SortedSet,
-    by_name: false,
-    reply: |reply, view, _| reply.integer(view.map_or(0, View::len) as i64),
-};
+pub const ZCARD: Look = Look::len(ObjectType::SortedSet);
 
 /// `ZSCORE key member`
 pub const ZSCORE: Look =

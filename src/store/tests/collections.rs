@@ -343,62 +343,57 @@ fn a_collection_is_packed_until_it_outgrows_its_record() {
     check(&open(&path));
 }
 
+/// What a list of element records holds after changes of it, and after a restart.
+fn list_over_a_restart(act: impl FnOnce(&mut dyn FnMut(&dyn Fn(&mut ListEdit<'_, '_>)))) -> [Option<Model>; 2] {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let path = dir.path().join("pool");
+    let store = open(&path);
+    store.set_packed_bytes(0);
+    let mut worker = store.worker();
+    act(&mut |change| {
+        in_txn(&store, &mut worker, &[b"l"], |txn| {
+            let mut list = txn.list(key(b"l")).expect("a list");
+            change(&mut list);
+            list.finish().expect("staged");
+        });
+    });
+    let before = found(&store, b"l");
+    drop((worker, store));
+    [before, found(&open(&path), b"l")]
+}
+
 /// Where the labels between neighbours are used up at an end of a list, others get labels beyond it: over places that elements had which are cut off.
 #[test]
 fn what_was_popped_stays_away_when_neighbours_get_new_labels() {
     for end in [End::Left, End::Right] {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let path = dir.path().join("pool");
-        let store = open(&path);
-        store.set_packed_bytes(0);
-        let mut worker = store.worker();
-        let mut change = |change: &dyn Fn(&mut ListEdit<'_, '_>)| {
-            in_txn(&store, &mut worker, &[b"l"], |txn| {
-                let mut list = txn.list(key(b"l")).expect("a list");
-                change(&mut list);
-                list.finish().expect("staged");
-            });
-        };
-        change(&|list| [b"a", b"b"].into_iter().for_each(|value| list.push(End::Right, value).expect("room")));
-        change(&|list| (0..12).for_each(|_| list.push(end, b"popped").expect("room")));
-        change(&|list| (0..12).for_each(|_| assert!(list.pop(end).is_some())));
-        // Always into the same gap, which is halved each time.
-        (0..20).for_each(|_| change(&|list| list.insert(1, b"between").expect("room")));
-        change(&|list| list.push(end, b"popped").expect("room"));
-        change(&|list| assert!(list.pop(end).is_some()));
-        let before = found(&store, b"l");
+        let [before, after] = list_over_a_restart(|change| {
+            change(&|list| [b"a", b"b"].into_iter().for_each(|value| list.push(End::Right, value).expect("room")));
+            change(&|list| (0..12).for_each(|_| list.push(end, b"popped").expect("room")));
+            change(&|list| (0..12).for_each(|_| assert!(list.pop(end).is_some())));
+            // Always into the same gap, which is halved each time.
+            (0..20).for_each(|_| change(&|list| list.insert(1, b"between").expect("room")));
+            change(&|list| list.push(end, b"popped").expect("room"));
+            change(&|list| assert!(list.pop(end).is_some()));
+        });
         assert!(matches!(&before, Some(Model::List(list)) if list.len() == 22));
-        drop((worker, store));
-        assert_eq!(found(&open(&path), b"l"), before, "{end:?}");
+        assert_eq!(after, before, "{end:?}");
     }
 }
 
 /// Its only element was put between two others that are gone: no bounds tell that it is gone, too.
 #[test]
 fn the_last_element_leaves_nothing_behind_when_another_takes_its_place() {
-    let dir = tempfile::tempdir().expect("tempdir");
-    let path = dir.path().join("pool");
-    let store = open(&path);
-    store.set_packed_bytes(0);
-    let mut worker = store.worker();
-    let mut change = |change: &dyn Fn(&mut ListEdit<'_, '_>)| {
-        in_txn(&store, &mut worker, &[b"l"], |txn| {
-            let mut list = txn.list(key(b"l")).expect("a list");
-            change(&mut list);
-            list.finish().expect("staged");
+    let [before, after] = list_over_a_restart(|change| {
+        change(&|list| [b"a", b"b"].into_iter().for_each(|value| list.push(End::Right, value).expect("room")));
+        change(&|list| list.insert(1, b"between").expect("room"));
+        change(&|list| assert!(list.pop(End::Left).is_some() && list.pop(End::Right).is_some()));
+        change(&|list| {
+            let element = list.pop(End::Left).expect("there");
+            list.push(End::Right, element.value()).expect("room");
         });
-    };
-    change(&|list| [b"a", b"b"].into_iter().for_each(|value| list.push(End::Right, value).expect("room")));
-    change(&|list| list.insert(1, b"between").expect("room"));
-    change(&|list| assert!(list.pop(End::Left).is_some() && list.pop(End::Right).is_some()));
-    change(&|list| {
-        let element = list.pop(End::Left).expect("there");
-        list.push(End::Right, element.value()).expect("room");
     });
-    let before = found(&store, b"l");
     assert_eq!(before, Some(Model::List([b"between".to_vec()].into())));
-    drop((worker, store));
-    assert_eq!(found(&open(&path), b"l"), before);
+    assert_eq!(after, before);
 }
 
 /// A new collection longer than a commit batch can be; given up, it leaves nothing that is counted wrong.
