@@ -10,7 +10,6 @@ use super::table::CommandId;
 use super::tracking::SessionTracking;
 use super::transaction::{Queue, Watches};
 use super::{CommandSpec, Flags};
-
 use crate::protocol::{Args, Protocol, ReplyWriter};
 use crate::store::{Db, Entry, Key, Store, Worker};
 use crossbeam_epoch::Guard;

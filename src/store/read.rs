@@ -173,10 +173,10 @@ impl Store {
         if before % 2 == 1 {
             return None;
         }
-        let Some(entry) = self.look(key, hash, now_ms, guard) else { return Some(Ok(None)) };
+        let time_ms = self.expiry_time(now_ms);
+        let Some(entry) = self.look(key, hash, time_ms, guard) else { return Some(Ok(None)) };
         // Nothing changes in a record.
         let is_settled = entry.collection.is_none();
-        let time_ms = self.expiry_time(now_ms);
         if !is_settled && stripe.next_deadline_ms(Due::Field) <= time_ms {
             return None;
         }
